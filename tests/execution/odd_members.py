@@ -18,10 +18,14 @@ from quorate.registry import MEMBERS
 from quorate.spec import MemberParams
 from quorate.training.context import Diverged, Hardware, Numerics, Signal, TaskContext
 
+What = Literal[
+    "well", "raise", "raise_once", "refuse", "diverge", "die_once", "wait", "stop_once", "hang_once", "swell"
+]  # fmt: skip
+
 
 class OddParams(MemberParams):
     kind: Literal["odd"] = "odd"
-    what: Literal["well", "raise", "raise_once", "refuse", "diverge", "die_once", "wait"] = "well"
+    what: What = "well"
     mark: str = ""
     """A file that distinguishes the first attempt from later ones."""
     seconds: float = 0.0
@@ -60,6 +64,12 @@ class Odd(Member):
                 raise Diverged("train_loss is nan in epoch 3 at learning rate 100")
             case "die_once" if first:
                 os.kill(os.getpid(), signal.SIGKILL)
+            case "stop_once" if first:
+                os.kill(os.getpid(), signal.SIGSTOP)
+            case "hang_once" if first:
+                time.sleep(300)
+            case "swell":
+                self._swell()
             case "wait":
                 self._wait(run)
         time.sleep(self.params.seconds)
@@ -86,6 +96,14 @@ class Odd(Member):
         first = not mark.exists()
         mark.touch()
         return first
+
+    def _swell(self) -> None:
+        """Take 100 MB of memory 20 times a second, at most 5 GB."""
+        taken = []
+        for _ in range(50):
+            taken.append(np.ones(100_000_000, dtype=np.uint8))
+            time.sleep(0.05)
+        raise AssertionError("nothing has ended this worker")
 
     def _wait(self, run: TaskContext) -> None:
         """Report continuously until a report returns STOP, for at most a minute."""

@@ -54,6 +54,17 @@ def test_the_longest_unit_is_taken_first_whatever_its_resources() -> None:
     assert len(queue) == 0 and not queue.can_start_any
 
 
+def test_units_that_change_and_change_back_keep_their_order() -> None:
+    queue = queue_of(task("a", 7), task("b", 7), task("c", 7))
+
+    for reserved in (WIDE, None, GPU, None):
+        queue.change(lambda unit, now=reserved: replace(unit, reserved=now))  # type: ignore[misc]
+        queue.change(lambda unit: unit)
+
+    assert queue.resources() == [NARROW] and len(queue) == 3
+    assert taken(queue) == ["a", "b", "c"]
+
+
 def test_the_cost_of_a_unit_is_that_of_its_tasks_together() -> None:
     queue = queue_of(task("a", 5))
     queue.add(Unit((task("b", 3), task("c", 3))))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from quorate.execution.stream import this_hardware
+from quorate.execution.hardware import this_hardware
 from quorate.training.context import Hardware
 
 

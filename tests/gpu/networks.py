@@ -10,7 +10,7 @@ from tests.members.configurations import CONFIGURATIONS
 from tests.members.plain_run import PlainRun
 
 from quorate.data.dataset import Dataset
-from quorate.execution.stream import this_hardware
+from quorate.execution.hardware import this_hardware
 from quorate.members.base import Member
 from quorate.registry import MEMBERS
 from quorate.training.context import Numerics

@@ -87,7 +87,7 @@ def choose_soups(
             if choice.found is not None:
                 watch(sum(each.found is not None for each in choices.values()), len(choices))
                 if test is not None:
-                    session.submit([PredictTask(predict_key(choice.fit.task.key, test), choice.fit.task)])
+                    session.submit([PredictTask(predict_key(choice.fit.task.result_key, test), choice.fit.task)])
         return [choice.soup(session) for choice in choices.values()]
 
 

@@ -115,7 +115,7 @@ def train_networks(
             else:
                 fits[outcome.task.label], files[outcome.task.label] = outcome, session.files(outcome)
                 if data.test is not None:
-                    session.submit([PredictTask(predict_key(outcome.task.key, data.test), outcome.task)])
+                    session.submit([PredictTask(predict_key(outcome.task.result_key, data.test), outcome.task)])
     return {label: _calibrated(run, data, fit, files[label], tests.get(label)) for label, fit in fits.items()}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -55,8 +56,9 @@ class Worker:
         yield from stream(logged, self._data, self._control, write=self._write)
 
     @ray.method(concurrency_group="control")  # type: ignore[untyped-decorator]
-    def node(self) -> str:
-        return str(ray.get_runtime_context().get_node_id())
+    def whereabouts(self) -> tuple[str, int]:
+        """The id of its node, and its process there."""
+        return ray.get_runtime_context().get_node_id(), os.getpid()
 
     @ray.method(concurrency_group="control")  # type: ignore[untyped-decorator]
     def stop(self) -> None:
@@ -82,7 +84,8 @@ class Actor:
     handle: Any
     resources: Resources
     node: str = ""
-    """The id of its node; empty until it is known."""
+    """The id of its node, and `pid` its process there; empty until they are known."""
+    pid: int = 0
     node_asked: Any = None
     leaves: bool = False
     """Whether its node is about to leave, and it was asked to stop."""
@@ -241,7 +244,7 @@ class ActorPool:
         asked = {actor.node_asked: actor for actor in self._busy.values() if not actor.node}
         for answer in ray.wait(list(asked), num_returns=len(asked), timeout=0)[0] if asked else ():
             with contextlib.suppress(RayError):  # it has died; its stream of events says so
-                asked[answer].node = ray.get(answer)
+                asked[answer].node, asked[answer].pid = ray.get(answer)
 
     def retire_all(self) -> None:
         self._pulses.close()
@@ -283,7 +286,7 @@ class ActorPool:
 
     def _held_by(self, handle: Any, resources: Resources) -> Actor:
         self._held.update(needs(resources))
-        return Actor(handle, resources, node_asked=handle.node.remote())
+        return Actor(handle, resources, node_asked=handle.whereabouts.remote())
 
     def _create(self, resources: Resources) -> Any:
         options = actor_options(resources)

@@ -148,7 +148,7 @@ def _predict_in_time(
             return
         chosen = member.view(view) if view else member
         assert chosen is not None, "it has predicted the validation rows"
-        emit(Predicted(PredictTask(predict_key(task.key, test), task), checked(chosen.predict_proba(test.x))))
+        emit(Predicted(PredictTask(predict_key(task.result_key, test), task), checked(chosen.predict_proba(test.x))))
 
 
 class _TaskRun:

@@ -64,6 +64,8 @@ def actor_options(resources: Resources) -> dict[str, Any]:
     options: dict[str, Any] = {"num_cpus": resources.cpus, "num_gpus": resources.gpus, "max_restarts": 0}
     if resources.memory:
         options["memory"] = resources.memory
+    if resources.threads is not None:
+        options["runtime_env"] = {"env_vars": {"OMP_NUM_THREADS": str(resources.threads)}}
     if resources.labels:
         options["label_selector"] = dict(resources.labels)
     return options

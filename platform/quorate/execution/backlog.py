@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from quorate.execution.assignment import Assignment, assign
 from quorate.execution.base import Policy
 from quorate.execution.events import ENDS, Cancelled, Event, Failed, Fitted, OutOfTime, Stopped
+from quorate.execution.memory_faults import MemoryFaults
 from quorate.execution.queue import Lacking, queue_for
 from quorate.execution.reservations import Reservations
 from quorate.plan.tasks import Resources, Task, Unit
+
+_MEMORY_RETRIES = 1
+"""Number of times that a task that exhausted a memory is repeated: alone on a node, or with half of the batch."""
 
 
 @dataclass
@@ -20,33 +24,44 @@ class Attempts:
     """Counts the attempts of each task and decides whether there is another one."""
 
     policy: Policy
-    failed: dict[str, int] = field(default_factory=dict)
-    lost: dict[str, int] = field(default_factory=dict)
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """By the key of the task and the fault."""
+    numbers: Counter[str] = field(default_factory=Counter)
 
     def number(self, task: Task) -> int:
         """The number of the current attempt, counted from 1."""
-        return 1 + self.failed.get(task.key, 0) + self.lost.get(task.key, 0)
+        return 1 + self.numbers[task.key]
 
     def after(self, event: Failed) -> Failed:
         """Count a failed attempt; the returned event says whether it was the last one."""
-        counts, most = (
-            (self.lost, self.policy.lost_workers) if event.status == "lost" else (self.failed, self.policy.retries)
-        )
-        number = self.number(event.task)
-        counts[event.task.key] = counts.get(event.task.key, 0) + 1
-        final = event.certain or counts[event.task.key] > most
-        return replace(event, attempt=number, final=final)
+        key, number = event.task.key, self.number(event.task)
+        if event.status == "memory":
+            fault, most = f"memory of {event.device}", _MEMORY_RETRIES
+        elif event.status == "lost":
+            fault, most = "lost", self.policy.lost_workers
+        else:
+            fault, most = "failed", self.policy.retries
+        self.numbers[key] += 1
+        self.counts[key, fault] += 1
+        return replace(event, attempt=number, final=event.certain or self.counts[key, fault] > most)
 
 
 class Backlog:
     """The part of a session that is the same for every executor.
 
-    `most_memory` returns the memory of the largest node that has the other resources of a unit; None if memory is not
-    counted. Tasks that end without a worker leave their event here; the session yields it (`ended`).
+    `most_memory` returns the memory of the largest node that has the other resources of a unit, and `whole_node` all of
+    this node; None if memory is not counted. Tasks that end without a worker leave their event here; the session yields
+    it (`ended`).
     """
 
-    def __init__(self, policy: Policy, most_memory: Callable[[Resources], int] | None = None) -> None:
-        self._reservations = Reservations(most_memory)
+    def __init__(
+        self,
+        policy: Policy,
+        most_memory: Callable[[Resources], int] | None = None,
+        whole_node: Callable[[Resources], Resources] | None = None,
+    ) -> None:
+        self._reservations = Reservations(most_memory, whole_node)
+        self._memory_faults = MemoryFaults(self._reservations)
         self.policy, self.agenda = policy, policy.agenda
         self._queue = queue_for(policy.agenda)
         self._attempts = Attempts(policy)
@@ -104,6 +119,8 @@ class Backlog:
         number = len(tasks) if tasks[0].key in self._together else 1
         chosen = [tasks.popleft() for _ in range(number)]
         share = self._queue.share_for_tests(tasks)
+        for task in chosen:
+            self._reservations.begin(task)
         return [
             assign(
                 task,
@@ -120,26 +137,39 @@ class Backlog:
     def counted(self, event: Event) -> Event:
         """Count an event. A failed task returns to the queue unless that was its last attempt; the event says so."""
         if isinstance(event, Failed):
-            event = self._attempts.after(event)
+            event, again = self._judged(event, ended=False)
             if not event.final:
-                self.put_back(deque([event.task]))
+                self.put_back(deque([again]))
                 return event
         if isinstance(event, Fitted) and (change := self._reservations.learn(event)) is not None:
             self._queue.change(self._reservations.of, None if change == "all" else event.task.member)
         if isinstance(event, ENDS):
+            self._reservations.end(event.task)
             self._asked.discard(event.task.key)
             self._together.discard(event.task.key)
         return event
 
     def lost(self, failures: Iterable[Failed]) -> list[Failed]:
         """Count the tasks of a lost worker as failed; those with another attempt wait again, packs as one unit."""
-        counted = [self._attempts.after(event) for event in failures]
-        self.put_back(deque(event.task for event in counted if not event.final))
-        for event in counted:
+        counted = [self._judged(event, ended=True) for event in failures]
+        self.put_back(deque(again for event, again in counted if not event.final))
+        for event, _ in counted:
             if event.final:
                 self._asked.discard(event.task.key)
                 self._together.discard(event.task.key)
-        return counted
+        return [event for event, _ in counted]
+
+    def _judged(self, event: Failed, *, ended: bool) -> tuple[Failed, Task]:
+        """Count a failure; the task is that of the next attempt, if there is one."""
+        again = event.task
+        if event.status == "memory":
+            event, again = self._memory_faults.judge(event, ended=ended)
+            self._queue.change(self._reservations.of)
+        self._reservations.end(event.task)
+        event = self._attempts.after(event)
+        if event.status == "memory" and event.final:
+            event = replace(event, message=f"out of memory: {event.message}")
+        return event, again
 
     def put_back(self, tasks: deque[Task]) -> None:
         """Put tasks that a worker has not ended back into the queue, except those that were asked to end.

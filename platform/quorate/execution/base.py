@@ -11,6 +11,7 @@ from quorate.data.decoding import Decoder
 from quorate.execution.budget import Agenda
 from quorate.execution.content import Destination
 from quorate.execution.events import Event
+from quorate.execution.silence import Patience
 from quorate.plan.groups import NodeGroup
 from quorate.plan.tasks import DataAddition, FitTask, JobData, Resources, Task, Unit
 
@@ -48,6 +49,8 @@ class Policy:
     sources: Sources = field(default_factory=Sources)
     destination: Destination | None = None
     """Where workers write the files of members and the states; None if events carry the bytes."""
+    patience: Patience = field(default_factory=Patience)
+    """How long silent tasks and frozen workers are waited for."""
     agenda: Agenda | None = None
     """Under a budget: sets the order, skips tasks that would not end in time, and ends the training."""
 

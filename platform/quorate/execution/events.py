@@ -11,9 +11,10 @@ from quorate.execution.content import Content
 from quorate.execution.node_waits import NodeWait
 from quorate.members.base import Proba
 from quorate.plan.tasks import FeatureTask, FitTask, PredictTask, Task
-from quorate.training.context import MemoryUse, Metrics
+from quorate.quantities import format_seconds
+from quorate.training.context import Device, MemoryUse, Metrics
 
-Status = Literal["failed", "diverged", "lost"]
+Status = Literal["failed", "diverged", "lost", "memory"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,18 @@ class NodeAwaited:
 
     task: Task
     wait: NodeWait
+
+
+@dataclass(frozen=True)
+class Silent:
+    """A running task has given no event for longer than the limit, in seconds; nothing ends it."""
+
+    task: Task
+    seconds: float
+    limit: float
+
+    def __str__(self) -> str:
+        return f"no event for {format_seconds(self.seconds)}, with a limit of {format_seconds(self.limit)}"
 
 
 @dataclass(frozen=True)
@@ -120,6 +133,10 @@ class Failed:
     final: bool = True
     certain: bool = False
     """Whether every further attempt would fail in the same way."""
+    device: Device = "cpu"
+    """With the status `memory`, the device whose memory was exhausted."""
+    used: MemoryUse | None = None
+    """With the status `memory`, the most that the task used, as far as it is known."""
 
 
 @dataclass(frozen=True)
@@ -148,4 +165,4 @@ class OutOfTime:
 ENDS = Fitted | Predicted | Featured | Failed | Stopped | Cancelled | OutOfTime
 """Events that complete a task: if its worker dies afterwards, nothing is lost."""
 
-Event = Started | NodeAwaited | Reported | Checkpointed | SoFar | ENDS
+Event = Started | NodeAwaited | Silent | Reported | Checkpointed | SoFar | ENDS

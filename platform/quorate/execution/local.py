@@ -15,6 +15,7 @@ from quorate.execution.budget import Agenda
 from quorate.execution.content import inline
 from quorate.execution.events import ENDS, Event
 from quorate.execution.hardware import this_node
+from quorate.execution.silence import SilenceWatch
 from quorate.execution.stream import stream
 from quorate.plan.groups import NodeGroup, group_nodes
 from quorate.plan.tasks import DataAddition, JobData, Resources, Task, Unit
@@ -58,6 +59,7 @@ class LocalSession:
         self._running: dict[str, Assignment] = {}
         """By the key of the task."""
         self._stream: Iterator[Event] | None = None
+        self._silence = SilenceWatch(policy.patience, data)
 
     def submit(self, units: Iterable[Unit]) -> None:
         self._backlog.submit(units)
@@ -85,6 +87,7 @@ class LocalSession:
             if event is None:
                 self._stream = None
                 continue
+            self._silence.on(event)
             if isinstance(event, ENDS):
                 self._running.pop(event.task.key, None)
             yield self._backlog.counted(event)
@@ -112,8 +115,14 @@ class LocalSession:
         assignments = self._backlog.next_tasks(self._rest)
         self._running = {assignment.task.key: assignment for assignment in assignments}
         over = self._watched(agenda) if agenda is not None else None
-        self._stream = stream(assignments, self._data, self._control, over=over, write=self._write)
+        self._stream = stream(assignments, self._data, self._control, over=over, watch=self._silent, write=self._write)
         return True
+
+    def _silent(self) -> Sequence[Event]:
+        """The running tasks that have been silent for too long: they are reported, as a thread cannot be ended."""
+        if not self._silence.time.is_time():
+            return ()
+        return self._silence.overdue([assignment.task for assignment in self._running.values()])
 
     def _ask(self, task: Task, what: Literal["finish", "cancel"]) -> bool:
         """Ask a running task to end; False if it does not run."""

@@ -43,6 +43,17 @@ class Nodes:
         other = replace(resources, memory=0)
         return max((int(node["Resources"].get("memory", 0)) for node in self._read() if _fits(node, other)), default=0)
 
+    def whole(self, resources: Resources) -> Resources:
+        """All cores and all memory of the largest node that has the other resources: nothing else runs there."""
+        other = replace(resources, memory=0)
+        nodes = [node["Resources"] for node in self._read() if _fits(node, other)]
+        if not nodes:
+            return resources
+        largest = max(nodes, key=lambda there: (there.get("memory", 0.0), there["CPU"]))
+        return replace(
+            resources, cpus=largest["CPU"], memory=int(largest.get("memory", 0)), threads=max(1, int(resources.cpus))
+        )
+
     def total(self, wanted: Resources) -> Counter[str]:
         """The resources of all nodes together, and under the names of `needs` those of the nodes with the wanted
         labels."""

@@ -40,10 +40,17 @@ class PeakMemory:
 
     def used(self, among: int = 1) -> MemoryUse | None:
         """The peak until now, divided by the number of tasks that ran together; None if the system does not tell."""
-        if not self._counts:
-            return None
-        reserved = torch.cuda.max_memory_reserved() if torch.cuda.is_initialized() else 0
-        return MemoryUse(_private("VmHWM") // among, reserved // among)
+        whole = peak_of_process() if self._counts else None
+        return MemoryUse(whole.node // among, whole.accelerator // among) if whole is not None else None
+
+
+def peak_of_process() -> MemoryUse | None:
+    """The most memory of this process since the last `PeakMemory` was made, or since its start; None if the system does
+    not tell."""
+    if not _STATUS.exists():
+        return None
+    reserved = torch.cuda.max_memory_reserved() if torch.cuda.is_initialized() else 0
+    return MemoryUse(_private("VmHWM"), reserved)
 
 
 def _private(name: str) -> int:

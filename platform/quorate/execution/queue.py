@@ -56,6 +56,10 @@ class _Entry:
     work: float = 0.0
     """Estimated seconds of all workers together; only kept under a budget."""
 
+    def __lt__(self, other: _Entry) -> bool:
+        """Any order does: the same number twice in a heap is a changed unit and its removed earlier form."""
+        return False
+
 
 _Heap = list[tuple[Key, int, _Entry]]
 
@@ -88,8 +92,9 @@ class UnitQueue(ABC):
         """Replace the waiting units of a member, or all, by what `changed` returns for them; their order stays."""
         members = list(self._members) if member is None else [member]
         for entry in [entry for name in members for entry in self._members[name].values()]:
-            self._forget(entry)
-            self._add(_Entry(changed(entry.unit), entry.number))
+            if (unit := changed(entry.unit)) != entry.unit:
+                self._forget(entry)
+                self._add(_Entry(unit, entry.number))
 
     def _add(self, entry: _Entry) -> None:
         unit = entry.unit

@@ -6,11 +6,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import OutOfMemoryError, RayError
 
 from quorate.execution.actors import Actor, ActorPool
 from quorate.execution.autoscaling import Autoscaler, actor_options
@@ -19,19 +20,24 @@ from quorate.execution.base import Policy, Session
 from quorate.execution.budget import Agenda
 from quorate.execution.decoding import RayDecoder
 from quorate.execution.events import ENDS, Event, Failed, NodeAwaited, OutOfTime, Started, Stopped
+from quorate.execution.heartbeats import Heartbeats
+from quorate.execution.memory_faults import used_when_ended
 from quorate.execution.node_waits import NodeWaits, NoNodeError
 from quorate.execution.nodes import Nodes
 from quorate.execution.probes import Probes
 from quorate.execution.pulse import SILENT_SECONDS
+from quorate.execution.silence import SilenceWatch
 from quorate.execution.worker_signals import cause_of_death
 from quorate.plan.groups import NodeGroup, group_nodes
 from quorate.plan.tasks import DataAddition, JobData, Resources, Task, Unit
+from quorate.training.context import MemoryUse
 
 _TAIL_LINES = 20
 _DUE_SECONDS = 0.5
 """Seconds that the deadline of a running task may move before the worker gets the new one."""
 _LAST_CALL_SECONDS = 1.0
 """Seconds after the end of training in which results are still accepted."""
+_ENDED_FOR_MEMORY = "Ray ended the worker, because the memory of its node was exhausted"
 _SAY_SECONDS = 60.0
 """Seconds between two messages about a node that planning waits for (an assumption)."""
 _LOOK_SECONDS = 1.0
@@ -120,9 +126,11 @@ class RaySession:
     def __init__(
         self, data: JobData, policy: Policy, nodes: Nodes, autoscaler: Autoscaler, wait_for_nodes: float
     ) -> None:
-        self._backlog, self._nodes, self._autoscaler = Backlog(policy, nodes.most_memory), nodes, autoscaler
+        self._backlog = Backlog(policy, nodes.most_memory, nodes.whole)
+        self._nodes, self._autoscaler = nodes, autoscaler
         self._waits, self._look_at = NodeWaits(autoscaler, wait_for_nodes), 0.0
         self._pool = ActorPool(data, nodes, autoscaler, policy.destination)
+        self._silence, self._heartbeats = SilenceWatch(policy.patience, data), Heartbeats(policy.patience.frozen)
         self._agenda, self._workers = policy.agenda, policy.workers
         self._stopping = self._wants_checkpoint = self._told_to_stop = False
         self._spared: set[str] = set()
@@ -157,6 +165,7 @@ class RaySession:
             if len(self._pool):
                 for actor in self._pool.ready():
                     yield from self._next_event(actor)
+                yield from self._end_silent()
             elif not self._backlog and not self._backlog.has_ended:
                 self._pool.want({})
                 return
@@ -230,6 +239,7 @@ class RaySession:
             return
         if isinstance(event, Started):
             actor.log, actor.due = event.log, 0.0
+        self._silence.on(event)
         if isinstance(event, Stopped) and not self._stopping:  # its node or its process is about to leave
             del actor.running[event.task.key]
             actor.leaves = True
@@ -259,12 +269,36 @@ class RaySession:
         if actor.was_idle and actor.due is None and self._spared.isdisjoint(actor.running):
             self._spared |= actor.running.keys()
             self._backlog.put_back(deque(tasks))
+            self._retire(actor)
         else:
-            log = _read(actor.log)
-            message = f"the worker died: {cause_of_death(str(error) or type(error).__name__, log)}"
-            yield from self._backlog.lost(Failed(task, 0, "lost", message, _tail(log), actor.log) for task in tasks)
-        self._retire(actor)
+            yield from self._give_up(actor, error)
         self._nodes.look_again()
+
+    def _give_up(self, actor: Actor, cause: Exception | str) -> Iterator[Event]:
+        """End a worker that has died or is ended for a reason; its tasks count as lost."""
+        tasks, log = [assignment.task for assignment in actor.running.values()], _read(actor.log)
+        self._silence.forget(tasks)
+        failures = [Failed(task, 0, "lost", str(cause), _tail(log), actor.log) for task in tasks]
+        if isinstance(cause, OutOfMemoryError):
+            used = used_when_ended(str(cause), actor.handle._actor_id.hex())
+            each = MemoryUse(used.node // max(len(tasks), 1)) if used is not None else None
+            failures = [replace(one, status="memory", message=_ENDED_FOR_MEMORY, used=each) for one in failures]
+        elif isinstance(cause, Exception):
+            reason = cause_of_death(str(cause) or type(cause).__name__, log)
+            failures = [replace(one, message=f"the worker died: {reason}") for one in failures]
+        yield from self._backlog.lost(failures)
+        self._retire(actor)
+
+    def _end_silent(self) -> Iterator[Event]:
+        """End the workers that are frozen, and those whose tasks have been silent for too long."""
+        if not self._silence.time.is_time():
+            return
+        for actor in self._heartbeats.frozen(self._pool.busy, self._silence.time.seconds):
+            yield from self._give_up(actor, "the worker was frozen: its process is stopped")
+        for actor in list(self._pool.busy):
+            tasks = [assignment.task for assignment in actor.running.values()]
+            if silent := self._silence.overdue(tasks):
+                yield from self._give_up(actor, f"the worker was ended: {silent[0]}")
 
     def _retire(self, actor: Actor) -> None:
         """End an actor; the tasks of its unit that it has not begun wait again."""

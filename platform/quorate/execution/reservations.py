@@ -8,8 +8,11 @@ from typing import Literal
 
 from quorate.execution.events import Fitted
 from quorate.plan.placement import reservation
-from quorate.plan.tasks import FeatureTask, PredictTask, Resources, Unit
+from quorate.plan.tasks import FeatureTask, PredictTask, Resources, Task, Unit
 from quorate.training.context import MemoryUse
+
+_BEYOND = 1.5
+"""A task that was ended for its memory needs this many times what it used until then (an assumption)."""
 
 
 class Reservations:
@@ -19,15 +22,25 @@ class Reservations:
     uses more, all units that start later reserve what they need.
     """
 
-    def __init__(self, most_memory: Callable[[Resources], int] | None) -> None:
-        self._most_memory = most_memory
+    def __init__(
+        self,
+        most_memory: Callable[[Resources], int] | None,
+        whole_node: Callable[[Resources], Resources] | None = None,
+    ) -> None:
+        self._most_memory, self._whole_node = most_memory, whole_node
         self._used: dict[str, MemoryUse] = {}
         """By the name of the member."""
         self._counted = False
+        self._alone: set[str] = set()
+        """The keys of the tasks that run alone on a node, because they exhausted its memory."""
+        self._begun: dict[str, MemoryUse | None] = {}
+        """What running tasks were expected to use when they started."""
 
     def of(self, unit: Unit) -> Unit:
         """The unit with what it reserves; a unit that needs more than the largest node reserves all of it."""
         task = unit.tasks[0]
+        if self._whole_node is not None and self.is_alone(task):
+            return replace(unit, reserved=self._whole_node(task.resources))
         if isinstance(task, FeatureTask):
             return unit
         fit = task.fit if isinstance(task, PredictTask) else task
@@ -40,6 +53,42 @@ class Reservations:
             most = self._most_memory(reserved) if self._most_memory is not None else 0
             reserved = replace(reserved, memory=min(reserved.memory * together, most or reserved.memory * together))
         return replace(unit, reserved=None if reserved == fit.resources else reserved)
+
+    def begin(self, task: Task) -> None:
+        """Note what a task that starts now is expected to use."""
+        self._begun[task.key] = self._known(task)
+
+    def end(self, task: Task) -> None:
+        """A running task has ended."""
+        self._begun.pop(task.key, None)
+
+    def expected(self, task: Task) -> MemoryUse | None:
+        """What a task was expected to use when it started; None if that is not known."""
+        return self._begun.get(task.key, self._known(task))
+
+    def _known(self, task: Task) -> MemoryUse | None:
+        if isinstance(task, FeatureTask):
+            return None
+        fit = task.fit if isinstance(task, PredictTask) else task
+        return self._used.get(fit.member, fit.estimate)
+
+    def is_alone(self, task: Task) -> bool:
+        """Whether the task runs alone on a node."""
+        return task.key in self._alone
+
+    def exhausted(self, task: Task, used: MemoryUse | None) -> None:
+        """Raise the estimate of a member that exhausted the memory of a node; the task itself runs alone on one."""
+        self.count_all()
+        self._alone.add(task.key)
+        known = self._known(task)
+        if known is not None and not isinstance(task, FeatureTask):
+            seen = int(_BEYOND * used.node) if used is not None else 0
+            fit = task.fit if isinstance(task, PredictTask) else task
+            self._used[fit.member] = replace(known, node=max(known.node, seen))
+
+    def count_all(self) -> None:
+        """From now on, all units reserve what they need."""
+        self._counted = True
 
     def learn(self, done: Fitted) -> Literal["member", "all"] | None:
         """Note what a task used. Returns whose waiting units reserve something else now; None if nothing changes."""

@@ -6,7 +6,8 @@ import queue
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -28,12 +29,14 @@ from quorate.execution.events import (
     Status,
     Stopped,
 )
+from quorate.execution.memory_faults import exhausted_device
+from quorate.execution.peak_memory import peak_of_process
 from quorate.members.backbone import extractor
 from quorate.members.base import PackedFit, member_of
 from quorate.plan.tasks import FeatureTask, FitTask, JobData, PredictTask
 from quorate.training.context import Diverged
 
-_LOOK_SECONDS = 0.1
+_LOOK_SECONDS, _WATCH_SECONDS = 0.1, 1.0
 _THREAD = "quorate task: "
 
 
@@ -43,13 +46,15 @@ def stream(
     control: Control,
     *,
     over: Callable[[], bool] | None = None,
+    watch: Callable[[], Iterable[Event]] = tuple,
     write: ContentWriter = inline,
 ) -> Iterator[Event]:
     """Yield the events of one task, or of several that are trained together; the last of each is one of `ENDS`.
 
     If there is a deadline, the test predictions follow `Fitted` as `Predicted`, provided that they are made in time.
     The tasks run in a thread of their own, so that their events arrive while they work. When `over` returns True, they
-    are given up and the thread is abandoned. `write` writes the files of members and the states.
+    are given up and the thread is abandoned. `watch` is called while the tasks give no event; its
+    events are yielded. `write` writes the files of members and the states.
     """
     events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
     control.end_in(assignments[0].seconds_left)
@@ -71,7 +76,7 @@ def stream(
     working = {assignment.task.key: assignment.task for assignment in assignments}
     while True:
         try:
-            event = events.get(timeout=_LOOK_SECONDS if over else None)
+            event = events.get(timeout=_LOOK_SECONDS if over else _WATCH_SECONDS)
             if event is None:
                 thread.join()
                 return
@@ -80,7 +85,7 @@ def stream(
             yield event
             del event  # it may hold a state or a result
         except queue.Empty:
-            pass
+            yield from watch()
         if over is not None and over() and events.empty():
             for task in working.values():
                 yield OutOfTime(task, True, "it had not ended when the time for training was over")
@@ -110,11 +115,13 @@ def _run(
 
 
 def _failure(assignment: Assignment, error: Exception) -> Failed:
-    status: Status = "diverged" if isinstance(error, Diverged) else "failed"
+    device = exhausted_device(error)
+    status: Status = "diverged" if isinstance(error, Diverged) else "failed" if device is None else "memory"
     message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
     certain = isinstance(error, Diverged | UserError)
     tail = "".join(traceback.format_exception(error))
-    return Failed(assignment.task, assignment.attempt, status, message, tail, assignment.log, certain=certain)
+    failed = Failed(assignment.task, assignment.attempt, status, message, tail, assignment.log, certain=certain)
+    return failed if device is None else replace(failed, device=device, used=peak_of_process())
 
 
 def _fit(attempt: FitAttempt) -> None:

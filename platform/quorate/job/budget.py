@@ -211,7 +211,7 @@ def turnout(plan: Plan, work: JobProgress, quorum: QuorumSpec) -> Attendance:
     """
     finished = np.array([[task.key in work.fits for task in plan.of(label)] for label in plan.labels])
     status = np.array([work.status(plan, label) for label in plan.labels])
-    broken = np.isin(status, ("failed", "diverged"))
+    broken = np.isin(status, ("failed", "failed: memory", "diverged"))
     sound, everywhere = finished & ~broken[:, None], np.ones(finished.shape[1], dtype=bool)
     need = quorum.of(len(plan.labels))
     if quorum.folds is not None:

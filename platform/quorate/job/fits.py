@@ -12,6 +12,7 @@ from quorate.errors import UserError
 from quorate.execution.base import Executor, Policy, Sources
 from quorate.execution.events import Checkpointed, Event, Failed, Fitted, Predicted, Reported
 from quorate.execution.interrupt import StopRequest
+from quorate.execution.silence import Patience
 from quorate.execution.workplace import Workplace
 from quorate.job.ensemble import JobFailed
 from quorate.job.intake import AttemptHistory
@@ -132,6 +133,7 @@ class FitSession:
         return Policy(
             retries=spec.retries,
             lost_workers=spec.lost_workers,
+            patience=Patience(factor=spec.silence_factor),
             checkpoint_seconds=spec.checkpoint_seconds,
             workers=spec.workers,
             sources=Sources(results.checkpoint, lambda task: results.files(fits[task.key])),
@@ -146,7 +148,7 @@ class FitSession:
             fit = results.keep(event)
             results.drop_checkpoint(event.task)
             if event.test is not None and self.data.test is not None:
-                results.keep_prediction(predict_key(event.task.key, self.data.test), event.test)
+                results.keep_prediction(predict_key(event.task.result_key, self.data.test), event.test)
             self._session.fits[event.task.key] = fit
             return fit
         elif isinstance(event, Predicted):

@@ -20,6 +20,7 @@ from quorate.execution.events import (
     OutOfTime,
     Predicted,
     Reported,
+    Silent,
     SoFar,
     Started,
 )
@@ -78,6 +79,9 @@ class Intake:
             return
         if isinstance(event, OutOfTime) and (interim := self._so_far.pop(event.task.key, None)) is not None:
             event = interim.result  # a network that is out of time counts with its last interim result
+        if isinstance(event, NodeAwaited | Silent):
+            self._watch.on(event)
+            return
         event = self._heard.judge(event)
         self._logs.write(event)
         if isinstance(event, Checkpointed):
@@ -146,7 +150,7 @@ class Intake:
         if event.test is not None and test is not None:
             work.tests[event.task.key] = event.test
             if event.complete:
-                results.keep_prediction(predict_key(event.task.key, test), event.test)
+                results.keep_prediction(predict_key(event.task.result_key, test), event.test)
 
     def _keep_predicted(self, event: Predicted) -> None:
         """Store test predictions, unless their model was rejected while the worker predicted the test rows."""
@@ -193,10 +197,10 @@ class AttemptHistory:
         differences mean that memory was overwritten in one of the attempts, and it is unknown in which one.
         """
         if isinstance(event, Reported):
-            self._epochs.setdefault(event.task.key, {}).setdefault(event.epoch, event.metrics)
+            self._epochs.setdefault(event.task.result_key, {}).setdefault(event.epoch, event.metrics)
         if not isinstance(event, Fitted):
             return event
-        before = self._epochs.get(event.task.key, {})
+        before = self._epochs.get(event.task.result_key, {})
         for epoch, figures in enumerate(event.history, start=1):
             if epoch in before and (found := difference(before[epoch], figures)) is not None:
                 message = (

@@ -40,11 +40,13 @@ class JobProgress:
         tasks = plan.of(label)
         failed = [self.failures[task.key].status for task in tasks if task.key in self.failures]
         if failed:
-            return "diverged" if "diverged" in failed else "failed"
+            return "diverged" if "diverged" in failed else "failed: memory" if "memory" in failed else "failed"
         if any(task.key in self.late for task in tasks):
             return "out of time"
-        whole = all(self.fits[task.key].complete for task in tasks if task.key in self.fits)
-        return "ok" if whole else "stopped early"
+        done = [self.fits[task.key] for task in tasks if task.key in self.fits]
+        if not all(fit.complete for fit in done):
+            return "stopped early"
+        return "half batch" if any(fit.task.halved for fit in done) else "ok"
 
 
 def find_finished(plan: Plan, results: Results) -> dict[str, Fit]:

@@ -95,6 +95,8 @@ class Tracker:
                     self._journal.metrics(uid, epoch, figures)
             if not event.complete:
                 self._journal.tags(uid, {"quorate.status": "stopped early"})
+            elif event.task.halved:
+                self._journal.tags(uid, {"quorate.status": "half batch"})
             self._end_fold(event.task, "FINISHED", _now())
             for other in event.others:
                 self._fold(other.task, self._begun[uid])  # the same fit has trained both

@@ -10,6 +10,7 @@ from quorate.execution.budget import Agenda, Budget, round_of
 from quorate.execution.estimates import makespan
 from quorate.execution.events import Event
 from quorate.execution.interrupt import StopRequest
+from quorate.execution.silence import Patience
 from quorate.execution.workplace import Workplace
 from quorate.job.commits import CommitQueue
 from quorate.job.features import BackboneError, Extraction, find_features
@@ -47,6 +48,7 @@ class Trainer:
         return Policy(
             retries=spec.retries,
             lost_workers=spec.lost_workers,
+            patience=Patience(factor=spec.silence_factor),
             checkpoint_seconds=spec.checkpoint_seconds,
             workers=spec.workers,
             sources=Sources(
@@ -176,7 +178,7 @@ def _missing_predictions(plan: Plan, work: JobProgress, results: Results) -> Ite
     if plan.context.test is None:
         return
     for key, fit in work.fits.items():
-        task = PredictTask(predict_key(key, plan.context.test), fit.task)
+        task = PredictTask(predict_key(fit.task.result_key, plan.context.test), fit.task)
         proba = results.prediction(task)
         if proba is None:
             yield task

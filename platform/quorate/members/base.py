@@ -114,6 +114,11 @@ class Member(Protocol):
         return MemoryUse(PROCESS_MEMORY + int(_COPIES * 4 * rows * signature.size))
 
     @classmethod
+    def halved(cls, params: Any, numerics: Numerics) -> tuple[Any, Numerics] | None:
+        """The parameters and numerics with half of the batch and twice the accumulation; None if that is impossible."""
+        return None
+
+    @classmethod
     def pretraining_cost(cls, params: Any, *, signature: Signature, rows: int) -> float:
         """Estimated seconds, on one core, of the pretraining on this number of unlabelled rows."""
         return 0.0
@@ -137,6 +142,7 @@ OPTIONAL = (
     "finished",
     "fit_many",
     "follow",
+    "halved",
     "to",
     "memory_use",
     "pretraining_cost",

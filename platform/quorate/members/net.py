@@ -93,6 +93,14 @@ class Net(Member):
         return training_memory(params, signature=signature, rows=rows, numerics=numerics)
 
     @classmethod
+    def halved(cls, params: NetParams, numerics: Numerics) -> tuple[NetParams, Numerics] | None:
+        size = numerics.batch_size // 2
+        if size < 2:  # batch normalization needs two rows
+            return None
+        changes = {"batch_size": size, "accumulate": 2 * params.accumulate}
+        return params.model_copy(update=changes), replace(numerics, batch_size=size)
+
+    @classmethod
     def pretraining_cost(cls, params: NetParams, *, signature: Signature, rows: int) -> float:
         return pretraining_cost(params, signature=signature, rows=rows)
 

@@ -15,6 +15,7 @@ from quorate.data.extracted import Extracted, ExtractedImages
 from quorate.data.folds import Folds, UnlearnableClass, learnable_rows, unlearnable_classes
 from quorate.data.table import Table
 from quorate.members.backbone import Backbone
+from quorate.plan.identity import digest
 from quorate.spec import MemberParams
 from quorate.training.context import Hardware, MemoryUse, Numerics
 from quorate.training.procedures import Procedure
@@ -36,6 +37,8 @@ class Resources:
     memory: int = 0
     labels: Labels = ()
     """The labels that the node must have; a value `in(a,b)` allows several."""
+    threads: int | None = None
+    """Threads of the process, if it reserves more cores than it uses; None for one per core."""
 
     def __str__(self) -> str:
         parts = [f"{self.cpus:g} cpu" + "s" * (self.cpus != 1)]
@@ -73,6 +76,8 @@ class FitTask:
     """The member's view, such as `ema`; empty if the member is the network or estimator itself."""
     others: tuple[FitTask, ...] = ()
     """The tasks of the other members that the same fit produces."""
+    halved: bool = False
+    """Whether it replaces a planned task with half of its batch, because the accelerator was out of memory."""
     procedure: Procedure | None = None
     """What to do instead of the usual fit; the kind of the member must support it."""
 
@@ -80,6 +85,11 @@ class FitTask:
     def all(self) -> tuple[FitTask, ...]:
         """This task and the tasks of the other members that the same fit produces."""
         return (self, *self.others)
+
+    @property
+    def result_key(self) -> str:
+        """The key of its result and its checkpoints: `key`, or one of its own if it is `halved`."""
+        return digest(what="half batch", fit=self.key) if self.halved else self.key
 
     @property
     def kind(self) -> str:
@@ -91,7 +101,7 @@ class FitTask:
         return "all rows" if self.fold == ALL_ROWS else f"fold {self.fold + 1}"
 
     def __str__(self) -> str:
-        view = f", {self.view}" if self.view else ""
+        view = (f", {self.view}" if self.view else "") + (", half batch" if self.halved else "")
         return f"member {self.member}, copy {self.copy + 1}{view}, {self.part}"
 
 

@@ -156,7 +156,7 @@ def as_markdown(board: Leaderboard, *, most: int = 30) -> str:
 def _status(row: LeaderboardMember, *, wide: bool) -> Text:
     """The status of a member; with its number of finished folds if it is out of time."""
     status = row.status
-    style = {"ok": "", "out of time": "yellow", "stopped early": "yellow"}.get(status, "red")
+    style = {"ok": "", "out of time": "yellow", "stopped early": "yellow", "half batch": "yellow"}.get(status, "red")
     if status == "out of time":
         folds = f"{row.folds}/{row.of_folds} folds"
         return Text(f"{status}, {folds}" if wide else folds, style=style)

@@ -25,6 +25,7 @@ from quorate.execution.events import (
     OutOfTime,
     Predicted,
     Reported,
+    Silent,
     Started,
     Stopped,
 )
@@ -104,6 +105,9 @@ class Watch:
         task = event.task
         if isinstance(event, NodeAwaited):
             self._await(event.wait)
+        elif isinstance(event, Silent):
+            line = f"{_name(task)}: {event}; it runs in this process, so it is not ended"
+            self._out.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
         elif isinstance(event, Started):
             self._begin(task, event)
         elif isinstance(event, Reported) and task.key in self._rows:

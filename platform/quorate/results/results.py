@@ -17,6 +17,7 @@ from quorate.data.features import Matrix
 from quorate.execution.content import Content, WrittenBlob
 from quorate.execution.events import Checkpointed, Featured, Fitted, Predicted
 from quorate.members.base import Proba
+from quorate.plan.half_batch import with_half_batch
 from quorate.plan.tasks import FeatureTask, FitTask, PredictTask
 from quorate.results.destination import StoreDestination, destination_in
 from quorate.results.records import CheckpointRecord, FeatureRecord, FitRecord, PredictionRecord
@@ -70,8 +71,17 @@ class Results:
         return destination_in(self._store)
 
     def find(self, task: FitTask) -> Fit | None:
-        """Return the finished fit task, or None. A damaged one is set aside and counts as not finished."""
-        saved = self._store.use(FitRecord.space, task.key)
+        """Return the finished fit task, or None. A damaged one is set aside and counts as not finished.
+
+        For a task on an accelerator, the result with half of the batch also counts.
+        """
+        found = self._find(task)
+        if found is None and task.numerics.device == "cuda" and (half := with_half_batch(task)) is not None:
+            return self._find(half)
+        return found
+
+    def _find(self, task: FitTask) -> Fit | None:
+        saved = self._store.use(FitRecord.space, task.result_key)
         if saved is None:
             return None
         try:
@@ -81,7 +91,7 @@ class Results:
             for blob in record.files.values():
                 self._store.verify(blob)
         except Damaged:
-            self._store.set_aside(FitRecord.space, task.key)
+            self._store.set_aside(FitRecord.space, task.result_key)
             return None
         fit = Fit(task, valid, history, record.seconds, record.files, reused=True)
         return replace(fit, predict_ms=record.predict_ms, memory=record.used_memory)
@@ -105,14 +115,14 @@ class Results:
             estimated_memory=done.task.estimate,
             used_memory=done.memory,
         ).to_json()
-        saved = self._store.commit(FitRecord.space, done.task.key, own)
+        saved = self._store.commit(FitRecord.space, done.task.result_key, own)
         valid = done.valid
         try:
             record = FitRecord.read(saved)
             if saved != own:
                 valid = _array(self._store.get(record.valid))
         except Damaged:
-            self._store.set_aside(FitRecord.space, done.task.key)
+            self._store.set_aside(FitRecord.space, done.task.result_key)
             return self.keep(done)
         fit = Fit(done.task, valid, done.history, record.seconds, record.files, reused=False)
         return replace(fit, predict_ms=record.predict_ms, memory=record.used_memory)
@@ -150,25 +160,26 @@ class Results:
     def keep_checkpoint(self, taken: Checkpointed) -> None:
         """Replace the checkpoint of a fit task."""
         record = CheckpointRecord(state=self._blob(taken.content).name)
-        self._store.replace(CheckpointRecord.space, taken.task.key, record.to_json())
+        self._store.replace(CheckpointRecord.space, taken.task.result_key, record.to_json())
 
     def checkpoint(self, task: FitTask) -> bytes | None:
         """Return the newest undamaged state of a fit task, or None."""
-        saved = self._store.find(CheckpointRecord.space, task.key)
+        saved = self._store.find(CheckpointRecord.space, task.result_key)
         if saved is None:
             return None
         try:
             return self._store.get(CheckpointRecord.read(saved).state)
         except Damaged:
             # otherwise another process has written a newer one
-            if self._store.find(CheckpointRecord.space, task.key) == saved:
-                self._store.set_aside(CheckpointRecord.space, task.key)
+            if self._store.find(CheckpointRecord.space, task.result_key) == saved:
+                self._store.set_aside(CheckpointRecord.space, task.result_key)
                 return None
             return self.checkpoint(task)
 
     def drop_checkpoint(self, task: FitTask) -> None:
         """Remove the checkpoint of a finished task."""
-        self._store.drop(CheckpointRecord.space, task.key)
+        for key in {task.key, task.result_key}:
+            self._store.drop(CheckpointRecord.space, key)
 
     def keep_prediction(self, key: str, proba: NDArray[np.floating[Any]]) -> None:
         record = PredictionRecord(proba=self._store.put(_bytes(proba)))

@@ -20,7 +20,7 @@ Metric = Literal["accuracy", "nll", "ece", "brier"]
 SplitName = Literal["oof", "train_dev", "test"]
 """Sets of rows with scores: training rows with out-of-fold predictions, rows set aside by `validation.train_dev`, and
 test rows."""
-MemberStatus = Literal["ok", "failed", "diverged", "out of time", "stopped early"]
+MemberStatus = Literal["ok", "failed", "failed: memory", "diverged", "out of time", "stopped early", "half batch"]
 
 
 def _finite_or_none(value: object) -> object:

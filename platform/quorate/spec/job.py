@@ -347,8 +347,8 @@ class ProductionSpec(Spec):
         return self
 
 
-# The defaults of `retries`, `lost_workers`, `checkpoint_seconds` and `wait_for_nodes` are assumptions, not
-# measurements.
+# The defaults of `retries`, `lost_workers`, `silence_factor`, `checkpoint_seconds` and `wait_for_nodes` are
+# assumptions, not measurements.
 class ExecutionSpec(Spec):
     """Where fit tasks run and how failures are handled."""
 
@@ -358,6 +358,9 @@ class ExecutionSpec(Spec):
     """Number of times a fit task that raised an error is tried again."""
     lost_workers: int = Field(5, ge=0, le=1000)
     """Number of times a fit task is restarted because its worker died."""
+    silence_factor: float | None = Field(5, ge=1, le=1000)
+    """A fit task that is silent for this many times the estimated time of an epoch, or of its whole fit if it has no
+    epochs, is ended and restarted as if its worker had died; `null` turns this off."""
     checkpoint_seconds: float = Field(10, ge=0)
     """Minimum number of seconds between two checkpoints of a fit task."""
     workers: int | None = Field(None, ge=1)

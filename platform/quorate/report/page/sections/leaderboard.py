@@ -90,6 +90,9 @@ def _remarks(run: RunData) -> Iterator[Remark]:
         names = listed([row.name for row in rows if row.status == status])
         what = {
             "failed": "see its log in logs/ in the run folder",
+            "failed: memory": "see the figures in logs/, and set memory, fewer workers or a smaller batch",
+            "half batch": "the accelerator was out of memory, so they were trained with half of batch_size and twice "
+            "accumulate",
             "diverged": "lower the learning rate, or clip gradients",
             "out of time": "start the job again with more time to continue",
             "stopped early": "start the job again with more time to train them to the end",
