@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
+from quorate.json_text import json_text
 from quorate.runs.errors import RunError
 from quorate.runs.folder import BOARD
 from quorate.runs.history import size_of
@@ -148,7 +149,7 @@ class RunCopy:
                 yield index
             finally:
                 partial = path.with_suffix(".partial")
-                partial.write_text(json.dumps(index))
+                partial.write_text(json_text(index, indent=None))
                 partial.replace(path)
 
 

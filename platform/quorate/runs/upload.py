@@ -9,7 +9,6 @@ run is finished and complete.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import threading
 import time
@@ -18,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
+from quorate.json_text import json_text
 from quorate.runs.errors import RunError
 from quorate.runs.folder import BOARD
 from quorate.store import StoreUnavailable
@@ -61,7 +61,7 @@ class RunUpload:
         self._offset: int | None = None
         self.is_complete = False
         """Whether all files are in the bucket."""
-        self._driver = json.dumps(asdict(this_process())).encode()
+        self._driver = json_text(asdict(this_process()), indent=None).encode()
 
     @property
     def address(self) -> str:
