@@ -18,7 +18,6 @@ from quorate.execution.interrupt import StopRequest
 from quorate.execution.workplace import Workplace
 from quorate.job.fits import FitRunner
 from quorate.job.run import Options, run_job
-from quorate.results.results import Results
 from quorate.runs.place import FolderRuns
 from quorate.spec import Job, load_job
 from quorate.store import open_store
@@ -40,10 +39,10 @@ SMALL: dict[str, Any] = {
 }
 
 
-def runner_with(store: Path | str, place: Workplace | None = None) -> FitRunner:
-    """Trains single networks in this process, or in another place, and keeps them in this store."""
+def runner_with(store: Path | str, place: Workplace | None = None, said: list[str] | None = None) -> FitRunner:
+    """Trains single networks in this process, or in another place, and keeps them in this store; adds to `said`."""
     here = Workplace("local", None, lambda executor: None)
-    return FitRunner(place or here, Results(open_store(str(store))), StopRequest())
+    return FitRunner(place or here, open_store(str(store)), StopRequest(), said.append if said is not None else print)
 
 
 class ThisRay(Workplace):

@@ -72,7 +72,7 @@ def distill(
     from quorate.runs.finished import reopen
 
     job = student_job(folder, arch=student, epochs=epochs, overrides=override or [])
-    with fit_runner(executor, address, store) as (runner, status):
+    with fit_runner(executor, address, store, reading="reading the run") as (runner, status):
 
         def watch(who: str, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
             if "valid_loss" in metrics:

@@ -34,8 +34,10 @@ StoreOption = Annotated[
 
 
 @contextmanager
-def fit_runner(executor: str | None, address: str | None, store: str | None) -> Iterator[tuple[FitRunner, Status]]:
-    """Open the store and the executor, and show a status line in a terminal.
+def fit_runner(
+    executor: str | None, address: str | None, store: str | None, *, reading: str
+) -> Iterator[tuple[FitRunner, Status]]:
+    """Open the store and the executor, and show a status line in a terminal, at first `reading`.
 
     A signal ends the command with 128 + its number; results and checkpoints are kept. A fit whose workers died ends it
     with 1.
@@ -49,10 +51,14 @@ def fit_runner(executor: str | None, address: str | None, store: str | None) -> 
     chosen, uri = _executor(executor, address), store or store_uri()
     errors, stop = make_console(stderr=True, highlight=False), StopRequest()
     stop.install()
+
+    def say(message: str) -> None:
+        errors.print(message, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
     try:
         with (
-            errors.status("reading the data") as status,
-            FitRunner.opened(open_store(uri), stop, chosen, address) as runner,
+            errors.status(reading) as status,
+            FitRunner.opened(open_store(uri), stop, chosen, address, say) as runner,
         ):
             yield runner, status
     except Interrupted as interrupted:

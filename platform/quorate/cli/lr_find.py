@@ -41,7 +41,7 @@ def lr_find(
     from quorate.diagnostics.lr_range_test import check_networks, find_rate, sentences
 
     check_networks(job, member)
-    with fit_runner(executor, address, store) as (runner, status):
+    with fit_runner(executor, address, store, reading="reading the data") as (runner, status):
         subject = open_subject(job, member, runner.place)
         status.update(f"{member}: {steps} learning rates")
         found = find_rate(subject, runner, low=low, high=high, steps=steps)

@@ -28,7 +28,7 @@ def overfit(
     from quorate.diagnostics.first_fold import open_subject
     from quorate.diagnostics.overfit_test import memorize, sentences
 
-    with fit_runner(executor, address, store) as (runner, status):
+    with fit_runner(executor, address, store, reading="reading the data") as (runner, status):
         subject = open_subject(job, member, runner.place)
         status.update(f"{member}: {rows} rows")
         found = memorize(subject, runner, rows=rows, epochs=epochs)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from quorate.cli.options import AllowCodeOption, BundleOption, DeviceOption, JsonOption, RunsOption
 from quorate.json_text import json_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from quorate.bundle import Bundle
+    from quorate.scoring.uncertainty import UncertaintyOptions
 
 
 def predict(
@@ -54,7 +60,7 @@ def predict(
 ) -> None:
     """Predict images or table rows with the ensemble of a run: the class and the probability of each class."""
     from quorate.scoring.output import check_output, write_scores
-    from quorate.scoring.uncertainty import UncertaintyOptions, uncertainty_figures
+    from quorate.scoring.uncertainty import UncertaintyOptions
 
     asked = UncertaintyOptions(uncertainty, coverage, by_class, max_error)
     asked.check()
@@ -63,17 +69,36 @@ def predict(
     from quorate.runs.lookup import bundle_folder
 
     folder = bundle_folder(run)
-    import pandas as pd
-
     from quorate.bundle import Bundle
-    from quorate.scoring.inputs import may_skip, read_inputs, unreadable_files
-    from quorate.scoring.score import ask, records_of, scores_of, with_unreadable
+    from quorate.scoring.inputs import may_skip
 
     bundle = Bundle.load(folder, allow_code=allow_code, device=device)
+    scores, all_read = _scores(bundle, inputs, asked)
+    if output is not None:
+        write_scores(output, scores, bundle.class_names)
+        typer.echo(f"wrote {len(scores)} rows to {output}")
+    elif json:
+        from quorate.scoring.score import records_of
+
+        typer.echo(json_text(records_of(scores)))
+    else:
+        typer.echo(scores.to_csv(index=False), nl=False)
+    if not all_read and not may_skip(bundle):
+        raise typer.Exit(1)
+
+
+def _scores(bundle: Bundle, inputs: list[Path], asked: UncertaintyOptions) -> tuple[pd.DataFrame, bool]:
+    """A row for each input, and whether all could be read; notes are printed."""
+    import pandas as pd
+
+    from quorate.scoring.inputs import read_inputs, unreadable_files
+    from quorate.scoring.score import ask, scores_of, with_unreadable
+    from quorate.scoring.uncertainty import uncertainty_figures
+
     rows = read_inputs(inputs, bundle)
     for note in rows.notes:
         typer.echo(f"note: {note}", err=True)
-    answers = ask(bundle, rows, uncertainty=uncertainty)
+    answers = ask(bundle, rows, uncertainty=asked.uncertainty)
     for name in answers.lost:
         typer.echo(f"member {name} failed on some rows; the predictions for these rows are made without it", err=True)
     for note in answers.notes:
@@ -85,12 +110,4 @@ def predict(
     if rows.unreadable:
         scores = with_unreadable(scores, rows.unreadable)
         typer.echo(unreadable_files(rows.unreadable, len(scores)), err=True)
-    if output is not None:
-        write_scores(output, scores, bundle.class_names)
-        typer.echo(f"wrote {len(scores)} rows to {output}")
-    elif json:
-        typer.echo(json_text(records_of(scores)))
-    else:
-        typer.echo(scores.to_csv(index=False), nl=False)
-    if rows.unreadable and not may_skip(bundle):
-        raise typer.Exit(1)
+    return scores, not rows.unreadable

@@ -43,7 +43,7 @@ def soup(
     from quorate.compress.soup_candidates import find_candidates
     from quorate.runs.finished import reopen
 
-    with fit_runner(executor, address, store) as (runner, status):
+    with fit_runner(executor, address, store, reading="reading the run") as (runner, status):
 
         def watch(done: int, folds: int) -> None:
             status.update(f"soup: {done} of {folds} folds finished")

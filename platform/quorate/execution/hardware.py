@@ -22,7 +22,7 @@ def this_node() -> Node:
     """This machine, as a node."""
     hardware = this_hardware()
     labels = tuple(sorted(labels_here().items()))
-    return Node(socket.gethostname(), hardware, labels, hardware.cores, hardware.gpus)
+    return Node(socket.gethostname(), hardware, labels, hardware.cores, hardware.gpus, hardware.room)
 
 
 def this_hardware() -> Hardware:

@@ -19,11 +19,11 @@ _BEAT_SECONDS = 5.0
 
 
 @dataclass
-class _Pulse:
-    """The call that a worker has not answered, or the time of its newest answer."""
+class _WorkerCall:
+    """The call that a worker has not answered, or the time of its newest answer if there is none (`sent`)."""
 
     since: float
-    call: Any = None
+    sent: Any = None
     look: Any = None
     """The result of a look at its process, if there is one."""
 
@@ -37,26 +37,26 @@ class Heartbeats:
 
     def __init__(self, limit: float) -> None:
         self._limit = limit
-        self._pulses: dict[Actor, _Pulse] = {}
+        self._calls: dict[Actor, _WorkerCall] = {}
 
     def frozen(self, actors: Iterable[Actor], now: float) -> list[Actor]:
         """Call the workers, take their answers, and return those that are frozen."""
-        self._pulses = {actor: self._pulses.get(actor, _Pulse(-_BEAT_SECONDS)) for actor in actors}
-        for actor, pulse in self._pulses.items():
-            if pulse.call is None and now - pulse.since >= _BEAT_SECONDS:
-                pulse.call, pulse.since = actor.handle.whereabouts.remote(), now
-        for actor, _ in _answered({actor: pulse.call for actor, pulse in self._pulses.items()}):
-            self._pulses[actor] = _Pulse(now)  # or it has died: the stream of its events tells that
-        for actor, pulse in self._pulses.items():
-            late = pulse.call is not None and now - pulse.since > self._limit
-            if late and pulse.look is None and actor.node:
-                pulse.look = _look(actor)
+        self._calls = {actor: self._calls.get(actor, _WorkerCall(-_BEAT_SECONDS)) for actor in actors}
+        for actor, call in self._calls.items():
+            if call.sent is None and now - call.since >= _BEAT_SECONDS:
+                call.sent, call.since = actor.handle.whereabouts.remote(), now
+        for actor, _ in _answered({actor: call.sent for actor, call in self._calls.items()}):
+            self._calls[actor] = _WorkerCall(now)  # or it has died: the stream of its events tells that
+        for actor, call in self._calls.items():
+            late = call.sent is not None and now - call.since > self._limit
+            if late and call.look is None and actor.node:
+                call.look = _look(actor)
         return list(self._stopped(now))
 
     def _stopped(self, now: float) -> Iterator[Actor]:
-        for actor, look in _answered({actor: pulse.look for actor, pulse in self._pulses.items()}):
-            pulse = self._pulses[actor]
-            pulse.look, pulse.since = None, now  # if it is not stopped, it has the same time again
+        for actor, look in _answered({actor: call.look for actor, call in self._calls.items()}):
+            call = self._calls[actor]
+            call.look, call.since = None, now  # if it is not stopped, it has the same time again
             with contextlib.suppress(RayError):  # its node has left
                 if ray.get(look):
                     yield actor

@@ -56,8 +56,8 @@ class Workplace:
         here = self._here
         if not here.holds(resources):
             return 0
-        rooms = [here.cpus // resources.cpus, here.gpus // resources.gpus if resources.gpus else here.cpus]
-        return int(min(rooms))
+        there = ((here.cpus, resources.cpus), (here.gpus, resources.gpus), (here.hardware.room, resources.memory))
+        return int(min(amount // wanted for amount, wanted in there if wanted))
 
     def decode(self, batches: Sequence[DecodingBatch]) -> None:
         """Decode batches of pictures where the job runs."""

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, NoReturn, Self
 
 from quorate.errors import UserError
-from quorate.execution.base import Executor, Policy, Sources
+from quorate.execution.base import Executor, Sources
 from quorate.execution.events import Checkpointed, Event, Failed, Fitted, Predicted, Reported
 from quorate.execution.interrupt import StopRequest
-from quorate.execution.silence import Patience
 from quorate.execution.workplace import Workplace
 from quorate.job.ensemble import JobFailed
 from quorate.job.intake import AttemptHistory
-from quorate.job.session import JobSession
-from quorate.plan.identity import predict_key
+from quorate.job.lease import fits_lease
+from quorate.job.outages import StoreOutages
+from quorate.job.session import JobSession, policy_of
 from quorate.plan.tasks import FitTask, JobData, PredictTask, Unit
 from quorate.results.results import Fit, Results
 from quorate.spec import ExecutionSpec
-from quorate.store import Store
+from quorate.store import Lease, Store
 
 Outcome = Reported | Fit | Predicted | Failed
 """What happens to a task: the metrics of an epoch, its result, or its failure, after which it is not tried again."""
@@ -29,16 +30,23 @@ Outcome = Reported | Fit | Predicted | Failed
 
 @dataclass(frozen=True)
 class FitRunner:
-    """Where a command trains its networks, the store of their results, and the signals that stop them."""
+    """Where a command trains its networks, the store of their results, the signals that stop them, and who hears of
+    waits."""
 
     place: Workplace
-    results: Results
+    store: Store
     stop: StopRequest
+    say: Callable[[str], None]
 
     @classmethod
     @contextmanager
     def opened(
-        cls, store: Store, stop: StopRequest, executor: Literal["ray", "local"] = "local", address: str | None = None
+        cls,
+        store: Store,
+        stop: StopRequest,
+        executor: Literal["ray", "local"],
+        address: str | None,
+        say: Callable[[str], None],
     ) -> Iterator[Self]:
         """Close the executor at the end, if it was needed."""
 
@@ -46,42 +54,69 @@ class FitRunner:
             stop.install()  # Ray has replaced the signal handlers
 
         with Workplace(executor, address, opened) as place:
-            yield cls(place, Results(store), stop)
+            yield cls(place, store, stop, say)
+
+    @property
+    def results(self) -> Results:
+        return Results(self.store)
 
     @contextmanager
     def session(self, data: JobData, spec: ExecutionSpec) -> Iterator[FitSession]:
         """A session on `data`, which is opened when a task is not in the store."""
-        with JobSession(self.stop) as session:
-            yield FitSession(self, data, spec, session)
+        outages = StoreOutages(self.say, stopping=lambda: self.stop.requested)
+        with ExitStack() as leases, JobSession(self.stop) as session:
+            yield FitSession(self, data, spec, session, outages, leases)
 
 
 @dataclass
 class FitSession:
     """Fits and test predictions: those in the store are reused, the others are trained and stored.
 
-    A stopped task continues from its checkpoint when it is submitted again, also by another process.
+    A stopped task continues from its checkpoint when it is submitted again, also by another process. Of two processes
+    that begin with the same fits, the second waits for the first, and then reuses its results.
     """
 
     _runner: FitRunner
     data: JobData
     _spec: ExecutionSpec
     _session: JobSession
+    _outages: StoreOutages
+    _leases: ExitStack
+    _lease: Lease | None = None
+    """Held from the first fits on that are not in the store."""
     _found: deque[Fit | Predicted] = field(default_factory=deque)
     _new: list[FitTask | PredictTask] = field(default_factory=list)
 
     def submit(self, tasks: Iterable[FitTask | PredictTask]) -> None:
-        """Add tasks, at any time. The fit of a prediction must have ended."""
-        results = self._runner.results
+        """Add tasks, at any time. The fit of a prediction must have ended.
+
+        Raises `JobFailed` if another process takes the lease.
+        """
+        new = self._not_found(tasks)
+        fits = [task for task in new if isinstance(task, FitTask)]
+        if fits and self._lease is None:
+            runner = self._runner
+            self._lease = self._leases.enter_context(fits_lease(runner.store, fits, runner.stop, say=runner.say))
+            new = self._not_found(new)  # another process may have held the lease
+        self._new += new
+
+    def _not_found(self, tasks: Iterable[FitTask | PredictTask]) -> list[FitTask | PredictTask]:
+        """The tasks that are not in the store; the results of the others are kept for the caller."""
+        results, missing = self._runner.results, []
         for task in tasks:
             if isinstance(task, FitTask):
-                if (fit := results.find(task)) is not None:
+                fit = self._outages.sit_out(partial(results.find, task))
+                if fit is not None:
                     self._session.fits[task.key] = fit
                     self._found.append(fit)
                     continue
-            elif (proba := results.prediction(task)) is not None:
-                self._found.append(Predicted(task, proba))
-                continue
-            self._new.append(task)
+            else:
+                proba = self._outages.sit_out(partial(results.prediction, task))
+                if proba is not None:
+                    self._found.append(Predicted(task, proba))
+                    continue
+            missing.append(task)
+        return missing
 
     def outcomes(self) -> Iterator[Outcome]:
         """Yield what happens until all tasks have ended, also those that the caller submits in between.
@@ -94,7 +129,8 @@ class FitSession:
             if not self._new:
                 return
             destination = self._runner.results.destination()
-            self._session.open(self._runner.place.executor(), self.data, self._policy(), destination)
+            policy = policy_of(self._spec, sources=self._sources())
+            self._session.open(self._runner.place.executor(), self.data, policy, destination)
             self._submit_new()
             for event in self._session.events():
                 if (outcome := self._handle(heard.judge(event))) is not None:
@@ -102,6 +138,8 @@ class FitSession:
                 yield from self._take_found()
                 self._submit_new()
             self._runner.stop.check()
+            if self._lease is not None:
+                self._lease.check()
 
     def result(self, task: FitTask) -> Fit:
         """Submit one task and wait for its result; raises the errors of `raise_failure`."""
@@ -117,7 +155,7 @@ class FitSession:
 
     def files(self, fit: Fit) -> dict[str, bytes]:
         """The files of a finished member."""
-        return self._runner.results.files(fit)
+        return self._outages.sit_out(lambda: self._runner.results.files(fit))
 
     def _take_found(self) -> Iterator[Outcome]:
         while self._found:
@@ -128,28 +166,24 @@ class FitSession:
         if new:
             self._session.submit(Unit((task,)) for task in new)
 
-    def _policy(self) -> Policy:
-        spec, results, fits = self._spec, self._runner.results, self._session.fits
-        return Policy(
-            retries=spec.retries,
-            lost_workers=spec.lost_workers,
-            patience=Patience(factor=spec.silence_factor),
-            checkpoint_seconds=spec.checkpoint_seconds,
-            workers=spec.workers,
-            sources=Sources(results.checkpoint, lambda task: results.files(fits[task.key])),
+    def _sources(self) -> Sources:
+        results, fits = self._runner.results, self._session.fits
+        return Sources(
+            lambda task: self._outages.sit_out(lambda: results.checkpoint(task)),
+            lambda task: self.files(fits[task.key]),
         )
 
     def _handle(self, event: Event) -> Outcome | None:
         """Store what an event brings; returns what the caller must know."""
+        return self._outages.sit_out(lambda: self._stored(event))
+
+    def _stored(self, event: Event) -> Outcome | None:
+        """What `_handle` says; may be repeated."""
         results = self._runner.results
         if isinstance(event, Checkpointed):
             results.keep_checkpoint(event)
         elif isinstance(event, Fitted):
-            fit = results.keep(event)
-            results.drop_checkpoint(event.task)
-            if event.test is not None and self.data.test is not None:
-                results.keep_prediction(predict_key(event.task.result_key, self.data.test), event.test)
-            self._session.fits[event.task.key] = fit
+            fit = self._session.fits[event.task.key] = results.keep_all(event, self.data.test)
             return fit
         elif isinstance(event, Predicted):
             results.keep_predicted(event)

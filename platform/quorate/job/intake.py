@@ -27,7 +27,6 @@ from quorate.execution.events import (
 from quorate.job.commits import CommitQueue
 from quorate.job.progress import JobProgress
 from quorate.job.tracker import Tracker
-from quorate.plan.identity import predict_key
 from quorate.plan.tasks import FitTask, Plan, PredictTask
 from quorate.report.progress import Watch
 from quorate.results.results import Results
@@ -143,14 +142,11 @@ class Intake:
         work, results, test = self._work, self._results, self._plan.context.test
         work.failures.pop(event.task.key, None)
         if event.complete:
-            work.fits[event.task.key] = results.keep(event)
-            results.drop_checkpoint(event.task)
+            work.fits[event.task.key] = results.keep_all(event, test)
         else:
             work.fits[event.task.key] = results.hold(event)  # its checkpoint is kept, so that training can continue
         if event.test is not None and test is not None:
             work.tests[event.task.key] = event.test
-            if event.complete:
-                results.keep_prediction(predict_key(event.task.result_key, test), event.test)
 
     def _keep_predicted(self, event: Predicted) -> None:
         """Store test predictions, unless their model was rejected while the worker predicted the test rows."""

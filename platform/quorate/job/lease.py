@@ -1,14 +1,14 @@
-"""Let one process at a time run a job with a store."""
+"""Let one process at a time run a job, or train the same networks for a command, with a store."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from quorate.execution.interrupt import StopRequest
 from quorate.job.ensemble import JobFailed
 from quorate.plan.identity import digest
-from quorate.plan.tasks import Plan
+from quorate.plan.tasks import FitTask, Plan
 from quorate.store import Lease, LeaseHolder, LeaseLost, Store
 from quorate.store.leases import LeaseWatch
 
@@ -32,8 +32,7 @@ def job_lease(
     If another process holds it, this one waits until it is free; without `wait`, only until it is clear that the other
     process works, then `JobRunsElsewhere` is raised. Raises `JobFailed` if another process takes the lease.
     """
-    keys = [task.key for task in plan.tasks]
-    name = digest(job=keys)
+    name = digest(job=[task.key for task in plan.tasks])
 
     def waiting(holder: str) -> None:
         until = "waiting until it ends" if wait else "checking that it works"
@@ -44,11 +43,46 @@ def job_lease(
         if not wait:
             raise JobRunsElsewhere(holder, store.watch(name, holder))
 
+    with _held(store, name, plan.tasks, stop, waiting, busy, "start the job again to continue or to follow") as lease:
+        yield lease
+
+
+@contextmanager
+def fits_lease(
+    store: Store, tasks: Sequence[FitTask], stop: StopRequest, *, say: Callable[[str], None]
+) -> Iterator[Lease]:
+    """Hold the lease of these fits, outside of a job; if another process holds it, wait until it is free.
+
+    Raises `JobFailed` if another process takes the lease.
+    """
+
+    def waiting(holder: str) -> None:
+        say(f"{holder} trains the same networks with the same store; waiting until it ends")
+
+    def busy(holder: LeaseHolder) -> None:
+        stop.check()
+
+    name = digest(fits=[task.key for task in tasks])
+    with _held(store, name, tasks, stop, waiting, busy, "run the same command to continue") as lease:
+        yield lease
+
+
+@contextmanager
+def _held(
+    store: Store,
+    name: str,
+    tasks: Sequence[FitTask],
+    stop: StopRequest,
+    waiting: Callable[[str], None],
+    busy: Callable[[LeaseHolder], None],
+    hint: str,
+) -> Iterator[Lease]:
+    keys = [task.key for task in tasks]
     try:
         with store.lease(name, waiting=waiting, busy=busy, keys=keys, lost=lambda _: stop.halt()) as lease:
             yield lease
     except LeaseLost as lost:
         raise JobFailed(
             f"it runs in another process now: {lost}. This process was suspended, or could not reach the store "
-            f"{store.address}. Finished work is kept; start the job again to continue or to follow"
+            f"{store.address}. Finished work is kept; {hint}"
         ) from lost

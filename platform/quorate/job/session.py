@@ -10,13 +10,29 @@ from typing import Self
 
 from quorate.data.extracted import Extracted
 from quorate.data.folds import Folds
-from quorate.execution.base import Executor, Policy, Session
+from quorate.execution.base import Executor, Policy, Session, Sources
+from quorate.execution.budget import Agenda
 from quorate.execution.content import Destination
 from quorate.execution.events import Event
 from quorate.execution.interrupt import StopRequest
+from quorate.execution.silence import Patience
 from quorate.members.backbone import Backbone
 from quorate.plan.tasks import DataAddition, JobData, Unit
 from quorate.results.results import Fit
+from quorate.spec import ExecutionSpec
+
+
+def policy_of(spec: ExecutionSpec, *, sources: Sources, agenda: Agenda | None = None) -> Policy:
+    """How a session treats its tasks, by the `execution` section of the job file."""
+    return Policy(
+        retries=spec.retries,
+        lost_workers=spec.lost_workers,
+        patience=Patience(factor=spec.silence_factor),
+        checkpoint_seconds=spec.checkpoint_seconds,
+        workers=spec.workers,
+        sources=sources,
+        agenda=agenda,
+    )
 
 
 class JobSession:

@@ -10,7 +10,6 @@ from quorate.execution.budget import Agenda, Budget, round_of
 from quorate.execution.estimates import makespan
 from quorate.execution.events import Event
 from quorate.execution.interrupt import StopRequest
-from quorate.execution.silence import Patience
 from quorate.execution.workplace import Workplace
 from quorate.job.commits import CommitQueue
 from quorate.job.features import BackboneError, Extraction, find_features
@@ -18,7 +17,7 @@ from quorate.job.intake import Intake
 from quorate.job.outages import StoreOutages
 from quorate.job.planning import without_backbone
 from quorate.job.progress import JobProgress
-from quorate.job.session import JobSession
+from quorate.job.session import JobSession, policy_of
 from quorate.job.tracker import Tracker
 from quorate.plan.identity import predict_key
 from quorate.plan.tasks import FeatureTask, FitTask, Plan, PredictTask, Resources, Task, Unit
@@ -45,12 +44,8 @@ class Trainer:
     def policy(self, agenda: Agenda | None) -> Policy:
         """How the session of this job treats its tasks."""
         spec, results, fits = self.job.spec.execution, self.results, self.session.fits
-        return Policy(
-            retries=spec.retries,
-            lost_workers=spec.lost_workers,
-            patience=Patience(factor=spec.silence_factor),
-            checkpoint_seconds=spec.checkpoint_seconds,
-            workers=spec.workers,
+        return policy_of(
+            spec,
             sources=Sources(
                 lambda task: self.outages.sit_out(lambda: results.checkpoint(task)),
                 lambda task: self.outages.sit_out(lambda: results.files(fits[task.key])),

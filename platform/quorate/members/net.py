@@ -20,17 +20,17 @@ from quorate.data.standardize import Standardizer, fit_standardizer
 from quorate.data.table import Table
 from quorate.data.weighting import row_weights
 from quorate.members.base import Member, Proba, member_of, read_header, write_header
+from quorate.members.net_average import average_network
 from quorate.members.net_params import NetParams, check_classes, expected_shape
 from quorate.members.net_planning import net_numerics, pretraining_cost, training_cost, training_memory
-from quorate.members.net_start import build_network, first_network, optimizer_of
-from quorate.members.saved_network import LOADER, NETWORK, SAMPLE_ROWS, export
+from quorate.members.net_start import build_network, first_network, loop_settings
+from quorate.members.saved_network import SAMPLE_ROWS, save_as_onnx
 from quorate.registry import ARCHS, INITIALIZATIONS, MEMBERS, OPTIMIZERS, SCHEDULES
 from quorate.registry.own_code import package_of
-from quorate.training.averages import Weights, average
+from quorate.training.averages import Weights
 from quorate.training.context import Device, Hardware, MemoryUse, Numerics, TaskContext
-from quorate.training.feed import Feed, feed_of, labels_of, split_batches, training_order
-from quorate.training.finetuning import freezing
-from quorate.training.loop import History, LoopSettings, TrainingResult, predict
+from quorate.training.feed import Feed, feed_of, labels_of
+from quorate.training.loop import History, TrainingResult, predict
 from quorate.training.pretraining.phase import PretrainingResult, pretrain
 from quorate.training.procedures import (
     Distillation,
@@ -41,16 +41,10 @@ from quorate.training.procedures import (
     RangeSweep,
     WeightAverage,
 )
-from quorate.training.schedule_stepper import schedule_of
-from quorate.training.schedules import snapshot_epochs
 from quorate.training.shapes import Shape, TableShape
-from quorate.training.step import Constraints
 from quorate.training.tta import averaged
 
 _WEIGHTS = "weights.safetensors"
-AVERAGING_BATCH = 256
-"""Number of rows per batch when normalization statistics of averaged weights are recomputed. An assumption, not a
-measurement."""
 
 
 @MEMBERS.register("net")
@@ -135,24 +129,10 @@ class Net(Member):
             (self._sample,) = feed_of(some, self.features, numerics=Numerics(), size=self.params.size).batches(
                 SAMPLE_ROWS
             )
-        p = self.params
-        recipe = LoopSettings(
-            epochs=p.epochs,
-            optimizer=lambda network: optimizer_of(p, network),
-            schedule=lambda optimizer, epochs, steps: schedule_of(
-                p.schedule, p.optimizer, optimizer, epochs=epochs, steps=steps
-            ),
-            augment=p.augment,
-            constraints=Constraints(p.clip_norm, p.l1, p.max_norm),
-            accumulate=p.accumulate,
-            ema=p.ema,
-            swa=p.swa,
-            snapshots=snapshot_epochs(p.schedule, p.epochs) if p.snapshots > 1 else (),
-            early_stopping=p.early_stopping,
-            label_smoothing=p.label_smoothing,
+        recipe = loop_settings(
+            self.params,
+            network,
             weight=self._weight(train),
-            balanced=p.sampling is not None,
-            prepare=freezing(network, p.finetune) if p.finetune is not None else None,
             so_far=lambda weights, trained: self._with(weights, phase.history, trained),
         )
         given = NetworkTraining(
@@ -161,7 +141,7 @@ class Net(Member):
             (self._feed(train.x), labels_of(train, context.numerics)),
             (self._feed(valid.x), labels_of(valid, context.numerics)),
             recipe,
-            p.lr,
+            self.params.lr,
             context,
         )
         trained = given.run() if procedure is None else procedure.train(given)
@@ -201,16 +181,9 @@ class Net(Member):
         Normalization statistics are recomputed on the training rows `train`, in a seeded order: rows sorted by class
         would give batches of a single class.
         """
-        networks = [member.network for member in members]
+        networks = [member.network for member in members if member.network is not None]
         made = copy.copy(members[0])
-        made.network = copy.deepcopy(networks[0])
-        assert made.network is not None, "fit or load first"
-        feed = made._feed(train)
-        order = training_order(torch.zeros(len(feed)), seed=seed, epoch=0)
-        torch.manual_seed(seed)  # dropout is active while statistics are estimated
-        states = [network.state_dict() for network in networks if network is not None]
-        average(made.network, states, map(feed.batch, split_batches(order, AVERAGING_BATCH)))
-        made.network.eval()
+        made.network = average_network(networks, made._feed(train), seed=seed)
         return made
 
     def _take_average(self, procedure: WeightAverage, train: Dataset, context: TaskContext) -> Self:
@@ -234,10 +207,8 @@ class Net(Member):
 
     def save(self, folder: Path) -> None:
         assert self.network is not None, "fit or load first"
-        header: dict[str, Any] = {}
         reference = ARCHS.reference(self.params.arch.kind)
-        if reference is not None:
-            header = self._save_for_all(folder, package=package_of(reference))
+        header = {} if reference is None else save_as_onnx(self.network, self._sample, folder, package_of(reference))
         if "loader" not in header:
             weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
             save_file(weights, folder / _WEIGHTS)
@@ -249,18 +220,6 @@ class Net(Member):
             memory_format=self._device.memory_format,
             **header,
         )
-
-    def _save_for_all(self, folder: Path, *, package: str) -> dict[str, Any]:
-        """Write a network of a user's architecture as ONNX; if that fails, return the package that it requires, and
-        why."""
-        if self._sample is None:
-            return {"requires": package, "reason": "it was not trained in this process"}
-        plain = copy.deepcopy(self.network).to(device="cpu", memory_format=torch.contiguous_format)  # type: ignore[union-attr, call-overload]
-        exported = export(plain.eval(), self._sample)
-        if exported.content is None:
-            return {"requires": package, "reason": exported.reason}
-        (folder / NETWORK).write_bytes(exported.content)
-        return {"loader": LOADER, "difference": exported.difference}
 
     @classmethod
     def load(cls, folder: Path) -> Self:

@@ -1,7 +1,8 @@
-"""Create the network and the optimizer for the start of a training."""
+"""Create the network, the optimizer and the settings of the loop for the start of a training."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -9,12 +10,17 @@ from torch import nn
 
 from quorate.members.net_params import NetParams
 from quorate.registry import ARCHS, OPTIMIZERS
+from quorate.training.averages import Weights
 from quorate.training.context import TaskContext
-from quorate.training.finetuning import slower_backbone
+from quorate.training.finetuning import freezing, slower_backbone
 from quorate.training.groups import parameter_groups
 from quorate.training.hub import from_hub
 from quorate.training.initializations import initialize
+from quorate.training.loop import LoopSettings, TrainingResult
+from quorate.training.schedule_stepper import schedule_of
+from quorate.training.schedules import snapshot_epochs
 from quorate.training.shapes import Shape
+from quorate.training.step import Constraints
 from quorate.training.weights import load_weights, read_weights
 
 
@@ -60,3 +66,33 @@ def optimizer_of(params: NetParams, network: nn.Module) -> torch.optim.Optimizer
         p.optimizer, groups, lr=p.lr, weight_decay=p.weight_decay
     )
     return optimizer
+
+
+def loop_settings(
+    params: NetParams,
+    network: nn.Module,
+    *,
+    weight: torch.Tensor | None,
+    so_far: Callable[[Weights, TrainingResult], object],
+) -> LoopSettings:
+    """How the loop trains `network`; `weight` (n,) are the weights of the training rows."""
+    p = params
+    return LoopSettings(
+        epochs=p.epochs,
+        optimizer=lambda network: optimizer_of(p, network),
+        schedule=lambda optimizer, epochs, steps: schedule_of(
+            p.schedule, p.optimizer, optimizer, epochs=epochs, steps=steps
+        ),
+        augment=p.augment,
+        constraints=Constraints(p.clip_norm, p.l1, p.max_norm),
+        accumulate=p.accumulate,
+        ema=p.ema,
+        swa=p.swa,
+        snapshots=snapshot_epochs(p.schedule, p.epochs) if p.snapshots > 1 else (),
+        early_stopping=p.early_stopping,
+        label_smoothing=p.label_smoothing,
+        weight=weight,
+        balanced=p.sampling is not None,
+        prepare=freezing(network, p.finetune) if p.finetune is not None else None,
+        so_far=so_far,
+    )

@@ -4,6 +4,7 @@ code."""
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import tempfile
 import warnings
@@ -75,6 +76,19 @@ def export(network: nn.Module, sample: torch.Tensor) -> OnnxExport:
             return OnnxExport(content, difference)
         reasons.append(f"the probabilities of its ONNX export differ by {difference:.1g}")
     return OnnxExport(None, np.inf, reasons[-1])
+
+
+def save_as_onnx(network: nn.Module, sample: torch.Tensor | None, folder: Path, package: str) -> dict[str, Any]:
+    """Write `network` as ONNX and return the header that loads it; if that fails, return the package that it requires,
+    and why."""
+    if sample is None:
+        return {"requires": package, "reason": "it was not trained in this process"}
+    plain = copy.deepcopy(network).to(device="cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    exported = export(plain.eval(), sample)
+    if exported.content is None:
+        return {"requires": package, "reason": exported.reason}
+    (folder / NETWORK).write_bytes(exported.content)
+    return {"loader": LOADER, "difference": exported.difference}
 
 
 class SavedNetwork:

@@ -13,11 +13,13 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from quorate.data.dataset import Dataset
 from quorate.data.features import Matrix
 from quorate.execution.content import Content, WrittenBlob
 from quorate.execution.events import Checkpointed, Featured, Fitted, Predicted
 from quorate.members.base import Proba
 from quorate.plan.half_batch import with_half_batch
+from quorate.plan.identity import predict_key
 from quorate.plan.tasks import FeatureTask, FitTask, PredictTask
 from quorate.results.destination import StoreDestination, destination_in
 from quorate.results.records import CheckpointRecord, FeatureRecord, FitRecord, PredictionRecord
@@ -180,6 +182,14 @@ class Results:
         """Remove the checkpoint of a finished task."""
         for key in {task.key, task.result_key}:
             self._store.drop(CheckpointRecord.space, key)
+
+    def keep_all(self, done: Fitted, test: Dataset | None) -> Fit:
+        """Commit a complete fit task with its predictions for the test rows, if it has them; drop its checkpoint."""
+        fit = self.keep(done)
+        self.drop_checkpoint(done.task)
+        if done.test is not None and test is not None:
+            self.keep_prediction(predict_key(done.task.result_key, test), done.test)
+        return fit
 
     def keep_prediction(self, key: str, proba: NDArray[np.floating[Any]]) -> None:
         record = PredictionRecord(proba=self._store.put(_bytes(proba)))

@@ -443,7 +443,7 @@ class JobSpec(Spec):
 
     @field_validator("members")
     @classmethod
-    def _somebody_is_there(cls, members: dict[str, KindParams]) -> dict[str, KindParams]:
+    def _at_least_one_member(cls, members: dict[str, KindParams]) -> dict[str, KindParams]:
         if not members:
             raise ValueError("an ensemble needs at least one member")
         return members
