@@ -8,7 +8,7 @@ from functools import cached_property
 from types import TracebackType
 from typing import Literal, Self
 
-from quorate.data.decoding import DecodingBatch
+from quorate.data.decoding import Corrupt, DecodingBatch
 from quorate.data.shards import ShardSource
 from quorate.execution.base import Executor
 from quorate.execution.cluster import start_ray
@@ -59,9 +59,9 @@ class Workplace:
         rooms = [here.cpus // resources.cpus, here.gpus // resources.gpus if resources.gpus else here.cpus]
         return int(min(rooms))
 
-    def decode(self, batches: Sequence[DecodingBatch]) -> None:
+    def decode(self, batches: Sequence[DecodingBatch]) -> list[Corrupt]:
         """Decode batches of pictures where the job runs."""
-        self.executor().decode(batches)
+        return self.executor().decode(batches)
 
     def shard_source(self) -> ShardSource | None:
         """Where the workers get decoded pictures from; None if they share the cache of this machine."""
