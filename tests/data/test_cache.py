@@ -120,6 +120,28 @@ def test_a_folder_that_cannot_be_written_is_an_error_with_its_fix(tmp_path):
         cache.add("a", [b""], 0)
 
 
+def test_the_files_of_a_tree_are_not_counted_for_each_new_file(tmp_path, monkeypatch):
+    # given: a tree of 60 bytes, and one that is being filled
+    cache = FileCache(tmp_path, 200)
+    cache.add_tree("trees/a", lambda folder: (folder / "file").write_bytes(bytes(60)) and None, 60)
+    monkeypatch.setattr(Path, "rglob", None)
+    rooms = []
+
+    def fill_slowly(folder: Path) -> None:
+        rooms.append(cache.room())
+        cache.add("b", [bytes(40)], 40)
+
+    # when
+    cache.add_tree("trees/c", fill_slowly, 100)
+
+    # then
+    assert rooms == [100], "100 of 200 bytes are for the tree that is being filled; the other one can be evicted"
+    assert cache.hold_tree("trees/c") is not None
+    monkeypatch.undo()
+    cache.add("d", [bytes(60)], 60)
+    assert {path.name for path in (tmp_path / "trees").iterdir()} == {"c", ".size-c"}, "a goes with its size"
+
+
 @pytest.mark.parametrize(
     "use",
     [

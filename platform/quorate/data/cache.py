@@ -23,6 +23,8 @@ _MOST = 100 << 30
 """Largest default size in bytes; on a small disk it is less. An assumption, not a measurement."""
 
 _PARTIAL = ".new-"
+_SIZE_OF = ".size-"
+"""Prefix of the file with the size of a tree: to measure a tree of many files takes seconds."""
 
 
 class CacheError(MachineError):
@@ -125,10 +127,13 @@ class FileCache:
             handle = os.open(new, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 fcntl.flock(handle, fcntl.LOCK_SH)
+                _size_file(new).write_text(str(size))  # before `fill`, so that others leave room for it
                 fill(new)
+                _size_file(new).replace(_size_file(final))
                 new.rename(final)
             finally:
                 shutil.rmtree(new, ignore_errors=True)
+                _size_file(new).unlink(missing_ok=True)
                 os.close(handle)
         except OSError as error:
             if error.errno == errno.ENOTEMPTY:  # another process was quicker
@@ -180,15 +185,14 @@ class FileCache:
     def _files(self) -> Iterator[tuple[Path, int, float]]:
         """Yield each file and tree with its size and the time of its last use."""
         for path in (*self.folder.glob("*"), *self.folder.glob("*/*")):
-            if path.name.startswith(".lock"):
+            if path.name.startswith((".lock", _SIZE_OF)):
                 continue
             with contextlib.suppress(FileNotFoundError):
                 if path.is_file():
                     found = path.stat()
                     yield path, found.st_size, found.st_mtime
                 elif path.parent != self.folder:
-                    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-                    yield path, size, path.stat().st_mtime
+                    yield path, _tree_size(path), path.stat().st_mtime
 
     def _create(self) -> None:
         try:
@@ -206,12 +210,18 @@ def node_cache() -> FileCache:
 
     Raises `CacheError` without a folder for it, and `UserError` for a size that is none.
     """
+    # a folder of its own, so that nothing else is evicted from the folder that the variable names
+    most = cache_size()
+    return FileCache(cache_folder() / "files", most)
+
+
+def cache_size() -> int | None:
+    """Return the number of bytes that `QUORATE_CACHE_SIZE` sets, or None; raises `UserError` if it is no size."""
+    given = os.environ.get(SIZE)
     try:
-        most = read_bytes(given) if (given := os.environ.get(SIZE)) else None
+        return read_bytes(given) if given else None
     except ValueError as error:
         raise UserError(f"{SIZE}: {error}") from None
-    # a folder of its own, so that nothing else is evicted from the folder that the variable names
-    return FileCache(cache_folder() / "files", most)
 
 
 def cache_folder() -> Path:
@@ -221,6 +231,17 @@ def cache_folder() -> Path:
         return Path(given).expanduser().absolute()
     except RuntimeError:
         raise CacheError(f"the cache {given} cannot be used: this user has no home folder; set {FOLDER}") from None
+
+
+def _size_file(tree: Path) -> Path:
+    return tree.with_name(f"{_SIZE_OF}{tree.name}")
+
+
+def _tree_size(tree: Path) -> int:
+    try:
+        return int(_size_file(tree).read_text())
+    except (FileNotFoundError, ValueError):  # of an earlier version, or damaged
+        return sum(file.stat().st_size for file in tree.rglob("*") if file.is_file())
 
 
 @contextlib.contextmanager
@@ -255,6 +276,7 @@ def _evict(path: Path) -> bool:
     with _unused(path) as free:
         if free and path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
+            _size_file(path).unlink(missing_ok=True)
         elif free:
             path.unlink(missing_ok=True)
         return free
