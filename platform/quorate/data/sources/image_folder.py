@@ -21,7 +21,7 @@ from quorate.data.remote import local_folder
 from quorate.data.roles import groups_of
 from quorate.data.source import DataError, DataParams, OpenedData, TestSplit, hold_out, note_unlabelled, origin_of
 from quorate.registry import DATASETS
-from quorate.spec import Bytes, DataPath, ExistingPath, TestOrigin
+from quorate.spec import Bytes, DataPath, TestOrigin
 
 _NAMED = 20
 """Maximum number of corrupt files in a message."""
@@ -50,7 +50,7 @@ class ImageFolderParams(DataParams):
     groups: str | None = None
     """A regular expression that is searched for in each file's path below `train`; its first capture group is the row's
     group."""
-    unlabelled: ExistingPath | None = None
+    unlabelled: DataPath | None = None
     """A folder with additional images without class labels, in subfolders or not."""
 
     def test_origin(self) -> TestOrigin:
@@ -85,7 +85,7 @@ class ImageFolder:
         train, notes = _read(local_folder(params.train, "train"), params, decoder, None, "train")
         more = None
         if params.unlabelled:
-            more, _, skipped = _pictures(params.unlabelled, params, decoder, "unlabelled")
+            more, _, skipped = _pictures(local_folder(params.unlabelled, "unlabelled"), params, decoder, "unlabelled")
             notes = (*notes, *skipped, note_unlabelled(more))
         if isinstance(params.test, TestSplit):
             return OpenedData(*hold_out(train, params.test), notes, more)
