@@ -13,6 +13,10 @@ class UserError(ValueError):
     """An error that a user can fix; commands print its message without a traceback and exit with code 2."""
 
 
+class MachineError(UserError):
+    """An error of one machine; the same work can succeed on another, or when it is repeated."""
+
+
 def did_you_mean(word: str, choices: list[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the choice closest to `word`, or an empty string."""
     near = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pytest
+from PIL import Image
 from rich.console import Console
 from tests.tiny import Nodes, tiny_data, two_folds
 
-from quorate.cli.job_plan import _plan_json, _print_plan
+from quorate.cli.job_plan import _plan_json, _print_plan, show_plan
+from quorate.data.decoding import Corrupt, DecodingBatch
+from quorate.execution.workplace import Workplace
 from quorate.plan.groups import Node
 from quorate.plan.planner import make_plan
 from quorate.plan.tasks import JobData, Resources
@@ -74,3 +79,32 @@ def test_the_plan_names_the_group_the_numerics_and_the_memory_of_each_member(job
     ]
     assert lines[3].startswith("fast: its numerics depend on the node; it runs on 1 node: 16 cores new, fast bfloat16")
     assert any(line.startswith("│svm") and "│ any " in line and ", used 3.0 GiB " in line for line in lines)
+
+
+def test_a_dry_run_decodes_pictures_where_the_job_would_run(
+    job_file: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given: pictures that have not been decoded
+    monkeypatch.setenv("QUORATE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for i in range(6):
+            pixels = rng.integers(0, 255, (8, 8, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "pictures" / name / f"{i}.png")
+    job = load_job(job_file("data: {kind: image_folder, train: pictures, size: 8}\nmembers: {svm: svm}\n"))
+    decode, asked = Workplace.decode, []
+
+    def noted(self: Workplace, batches: Sequence[DecodingBatch]) -> list[Corrupt]:
+        found = decode(self, batches)
+        asked.append((sum(len(batch.paths) for batch in batches), self.starts_ray))
+        return found
+
+    monkeypatch.setattr(Workplace, "decode", noted)
+
+    # when
+    show_plan(job, str(tmp_path / "store"), None, Console(file=io.StringIO()), as_json=False)
+
+    # then
+    assert asked == [(12, True)], "a local Ray is not started for them"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from quorate.data.cache import CacheError, CacheFull, FileCache, node_cache
+from quorate.errors import UserError
 
 
 def fill(cache: FileCache, *names: str, size: int = 40) -> None:
@@ -118,13 +120,70 @@ def test_a_folder_that_cannot_be_written_is_an_error_with_its_fix(tmp_path):
         cache.add("a", [b""], 0)
 
 
+def test_the_files_of_a_tree_are_not_counted_for_each_new_file(tmp_path, monkeypatch):
+    # given: a tree of 60 bytes, and one that is being filled
+    cache = FileCache(tmp_path, 200)
+    cache.add_tree("trees/a", lambda folder: (folder / "file").write_bytes(bytes(60)) and None, 60)
+    monkeypatch.setattr(Path, "rglob", None)
+    rooms = []
+
+    def fill_slowly(folder: Path) -> None:
+        rooms.append(cache.room())
+        cache.add("b", [bytes(40)], 40)
+
+    # when
+    cache.add_tree("trees/c", fill_slowly, 100)
+
+    # then
+    assert rooms == [100], "100 of 200 bytes are for the tree that is being filled; the other one can be evicted"
+    assert cache.hold_tree("trees/c") is not None
+    monkeypatch.undo()
+    cache.add("d", [bytes(60)], 60)
+    assert {path.name for path in (tmp_path / "trees").iterdir()} == {"c", ".size-c"}, "a goes with its size"
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda cache: cache.open("a"),
+        lambda cache: cache.add("b", [b""], 0),
+        lambda cache: cache.locked("a").__enter__(),
+        lambda cache: cache.hold_tree("trees/a"),
+        lambda cache: cache.add_tree("trees/b", lambda folder: None, 0),
+    ],
+)
+def test_a_file_system_without_locks_is_an_error_with_its_fix(tmp_path, monkeypatch, use):
+    cache = FileCache(tmp_path, 100)
+    fill(cache, "a")
+    (tmp_path / "trees" / "a").mkdir(parents=True)
+
+    def refuse(file, how):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+
+    with pytest.raises(CacheError, match="cannot be used: No locks available; set QUORATE_CACHE to a writable folder"):
+        use(cache)
+
+
+def test_a_user_without_a_home_folder_is_told_to_set_one_for_the_cache(monkeypatch):
+    monkeypatch.delenv("QUORATE_CACHE", raising=False)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 2**31 - 7)  # as of a container whose user is in no list of users
+
+    with pytest.raises(
+        CacheError, match=r"~/\.cache/quorate cannot be used: this user has no home folder; set QUORATE"
+    ):
+        node_cache()
+
+
 def test_the_environment_sets_the_folder_and_the_size(tmp_path, monkeypatch):
     monkeypatch.setenv("QUORATE_CACHE", str(tmp_path))
     monkeypatch.setenv("QUORATE_CACHE_SIZE", "3GiB")
     assert node_cache() == FileCache(tmp_path / "files", 3 << 30)
 
     monkeypatch.setenv("QUORATE_CACHE_SIZE", "much")
-    with pytest.raises(CacheError, match="QUORATE_CACHE_SIZE: 'much' is neither a number of bytes nor a size"):
+    with pytest.raises(UserError, match="QUORATE_CACHE_SIZE: 'much' is neither a number of bytes nor a size"):
         node_cache()
 
 

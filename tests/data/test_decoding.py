@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import signal
@@ -15,7 +16,7 @@ import pytest
 from PIL import Image
 
 from quorate.data import decoding
-from quorate.data.cache import node_cache
+from quorate.data.cache import FileCache, node_cache
 from quorate.data.dataset import ArrayImages, FileImages
 from quorate.data.decoding import Decoding, Pictures, ThreadDecoder, decode_batch, open_pictures
 from quorate.data.images import decode_image, read_image
@@ -188,7 +189,7 @@ def test_pictures_that_do_not_fit_are_decoded_when_they_are_read(files, decoded,
 
     found = opened(files, in_memory=0)
     assert isinstance(found.images, FileImages)
-    assert not found.fits
+    assert found.uncached == "the cache has no room for the decoded pictures (1.3 KiB); set QUORATE_CACHE_SIZE to more"
     assert len(decoded) == 7, "they were checked"
     assert opened(files, in_memory=0).images.digest() == found.images.digest()
 
@@ -201,6 +202,50 @@ def test_a_file_that_changes_while_it_is_opened_is_refused(files):
 
     with pytest.raises(UserError, match=r"0\.png was changed while the data were opened"):
         decode_batch(batch, [path.read_bytes() for path in files])
+
+
+def test_a_file_that_is_removed_while_it_is_opened_is_refused(files):
+    (batch,) = decoding._batches(files, [b"0" * 32] * 7, [1] * 7, HOW, keep=True)
+    files[2].unlink()
+
+    with pytest.raises(
+        UserError, match=r"2\.png cannot be read any more \(No such file or directory\): it was changed"
+    ):
+        ThreadDecoder().decode([batch])
+
+
+@pytest.mark.parametrize("in_memory", [0, 1 << 20])
+@pytest.mark.parametrize("cache", ["/proc/nowhere", "~nobody-of-this-name/cache"])
+def test_pictures_can_be_opened_where_the_cache_cannot_be_used(files, monkeypatch, cache, in_memory):
+    digest = opened(files, in_memory=in_memory).images.digest()
+    files.append(files[0].with_name("bad.png"))
+    files[-1].write_bytes(b"not a picture")
+    monkeypatch.setenv("QUORATE_CACHE", cache)
+
+    found = opened(files, in_memory=in_memory)
+
+    assert found.kept == list(range(7)) and len(found.errors) == 1
+    assert found.images.digest() == digest, "the cache moves no key"
+    np.testing.assert_array_equal(all_of(found.images), pixels_of(files[:7]))
+    assert "cannot be used: " in found.uncached and "set QUORATE_CACHE" in found.uncached
+
+
+@pytest.mark.parametrize("keeps", [0, 3])
+def test_pictures_are_decoded_without_the_cache_when_its_disk_is_full(files, monkeypatch, keeps):
+    monkeypatch.setattr(decoding, "_SHARD", 1)
+    left = [keeps]
+
+    def add(cache, name, parts, size):
+        if not left[0]:
+            raise cache._unusable(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+        left[0] -= 1
+
+    monkeypatch.setattr(FileCache, "add", add)
+
+    found = opened(files)
+
+    np.testing.assert_array_equal(all_of(found.images), pixels_of(files))
+    assert "cannot be used: No space left on device" in found.uncached
 
 
 @pytest.mark.usefixtures("small_shards")
@@ -243,6 +288,21 @@ def test_another_machine_fetches_each_shard_once(files, tmp_path, monkeypatch):
     assert len(fetched) == 7 + 4
 
 
+@pytest.mark.parametrize("cache", ["/proc/nowhere", "~nobody-of-this-name/cache"])
+def test_a_machine_whose_cache_cannot_be_used_takes_each_shard_from_the_driver(files, monkeypatch, cache):
+    images = opened(files).images
+    expected, home = all_of(images), node_cache()
+
+    class Source:
+        def fetch(self, name):
+            return memoryview(home.read(name))
+
+    there = ShardedImages(**vars_of(images), source=Source())
+    monkeypatch.setenv("QUORATE_CACHE", cache)
+
+    np.testing.assert_array_equal(all_of(there), expected)
+
+
 def vars_of(images: ShardedImages) -> dict:
     return {name: getattr(images, name) for name in ("shape", "shards", "content", "names")}
 
@@ -270,10 +330,10 @@ def test_the_shards_of_images_in_use_are_not_evicted(files, monkeypatch):
 
     others = opened(files, Decoding((8, 8, 1), None))  # 448 bytes and 4096
 
-    assert not others.fits
+    assert others.uncached is not None
     assert map_shard(node_cache(), images.shards[0].name) is not None
     del images, others
-    assert opened(files, Decoding((8, 8, 1), None)).fits, "nothing uses the first shard any more"
+    assert opened(files, Decoding((8, 8, 1), None)).uncached is None, "nothing uses the first shard any more"
 
 
 KILLED = """
@@ -288,8 +348,7 @@ def slow(*given):
 decoding.keep_batch = slow
 class One(decoding.ThreadDecoder):
     def decode(self, batches):
-        super().decode(batches[:1])
-        super().decode(batches[1:])
+        return super().decode(batches[:1]) + super().decode(batches[1:])
 decoding.open_pictures(sorted(pathlib.Path(sys.argv[1]).glob("*.png")), decoding.Decoding((8, 8, 3), None), One(),
                        in_memory=0)
 """

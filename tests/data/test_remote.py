@@ -112,7 +112,10 @@ def test_archives_and_parquet_folders_come_from_a_bucket(bucket, tmp_path):
     archive = Npz.open(NpzParams(train=f"{url}/rows.npz")).train
     table = Parquet.open(ParquetParams(train=f"{url}/table/", label="y")).train
 
+    with_more = Npz.open(NpzParams(train=tmp_path / "rows.npz", unlabelled=f"{url}/rows.npz"))
+
     np.testing.assert_array_equal(archive.x.take(np.arange(12))[..., 0], images)
+    assert with_more.unlabelled.digest() == archive.x.digest()
     assert table.x.frame["a"].tolist() == list(range(40))
 
 
@@ -127,8 +130,11 @@ def test_a_folder_of_pictures_comes_from_a_bucket(bucket, tmp_path):
             obstore.put(client, f"photos/{label}/{i}.png", path.read_bytes())
     expected = ImageFolder.open(ImageFolderParams(train=tmp_path / "photos", size=8)).train
 
-    found = ImageFolder.open(ImageFolderParams(train=f"{url}/photos", size=8)).train
+    opened = ImageFolder.open(ImageFolderParams(train=f"{url}/photos", size=8, unlabelled=f"{url}/photos/dog"))
 
+    found = opened.train
+    dogs = expected.x.take(np.arange(3, 6))
+    np.testing.assert_array_equal(opened.unlabelled.take(np.arange(3)), dogs)
     assert found.class_names == ("cat", "dog")
     assert found.fingerprint == expected.fingerprint
 

@@ -287,9 +287,9 @@ def test_pictures_that_do_not_fit_into_the_cache_have_the_same_pixels(folder, mo
     np.testing.assert_array_equal(lazy.train.take(np.array([8, 1])).x.take(np.array([0])), mapped.x.take(np.array([8])))
     assert in_memory.train.fingerprint == mapped.fingerprint, "the size of the cache moves no key"
     assert lazy.train.fingerprint == by_files.fingerprint != mapped.fingerprint
-    message = f"{folder}: the cache has no room for the decoded pictures (1.7 KiB), so they are decoded again"
-    assert in_memory.notes[0] == f"{message} in each job; set QUORATE_CACHE_SIZE to more"
-    assert lazy.notes[0] == f"{message} for each batch; set QUORATE_CACHE_SIZE to more"
+    reason = "the cache has no room for the decoded pictures (1.7 KiB); set QUORATE_CACHE_SIZE to more"
+    assert in_memory.notes[0] == f"{folder}: the pictures are decoded again in each job: {reason}"
+    assert lazy.notes[0] == f"{folder}: the pictures are decoded again for each batch: {reason}"
 
 
 def test_training_on_pictures_that_are_decoded_for_each_batch_gives_the_same_bits(folder, monkeypatch, tmp_path):

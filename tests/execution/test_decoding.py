@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from quorate.data.decoding import Decoding, open_pictures
 from quorate.data.images import read_image
 from quorate.errors import UserError
 from quorate.execution.decoding import RayDecoder
+from quorate.execution.node_waits import NoNodeError
+from quorate.execution.ray import RayExecutor
 
 HOW = Decoding((8, 8, 3), None)
 
@@ -71,3 +74,37 @@ def test_an_error_of_a_decoding_task_is_the_error_of_the_driver(files):
 
     with pytest.raises(UserError, match=r"0\.png was changed while the data were opened"):
         RayDecoder(own=True).decode([batch])
+
+
+@pytest.mark.system
+@pytest.mark.usefixtures("ray_session")
+def test_the_files_that_are_on_their_way_have_a_limit_in_bytes(files, monkeypatch):
+    import ray
+
+    # given: room for the files of two pictures
+    contents = [path.read_bytes() for path in files]
+    sums = [hashlib.sha256(content).digest() for content in contents]
+    batches = list(decoding._batches(files, sums, [*map(len, contents)], HOW, keep=True))
+    wait, at_once = ray.wait, []
+
+    def counted(tasks, **rest):
+        at_once.append(len(tasks))
+        return wait(tasks, **rest)
+
+    monkeypatch.setattr(ray, "wait", counted)
+    monkeypatch.setattr("quorate.execution.decoding._PER_CPU", 100)
+    monkeypatch.setattr("quorate.execution.decoding._room_for_files", lambda: len(contents[0]) + 1)
+
+    # when
+    corrupt = RayDecoder(own=False).decode(batches)
+
+    # then
+    assert max(at_once) <= 3, "the corrupt file is small"
+    assert [sorted(one) for one in corrupt] == [[], [], [], [0], [], [], [], []]
+
+
+def test_a_cluster_without_a_core_that_cannot_grow_is_an_error(monkeypatch):
+    monkeypatch.setattr(RayExecutor, "wait_for", lambda self, resources: False)
+
+    with pytest.raises(NoNodeError, match="pictures cannot be decoded, because no node of the cluster has a core"):
+        RayExecutor(own=False).decode([])

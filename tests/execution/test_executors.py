@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 from tests.execution.jobs import CNN, failures, fitted, hashes, plan_of, run, task_of
+from tests.execution.odd_members import Odd
 
+from quorate.data.cache import CacheError
+from quorate.data.shards import ShardError
 from quorate.execution.base import Executor, Policy, Session
 from quorate.execution.events import Checkpointed, Event, Failed, Fitted, Reported, Started, Stopped
 from quorate.execution.local import LocalExecutor
@@ -86,6 +89,23 @@ def test_a_task_that_refuses_its_input_is_not_tried_again(executor: Executor) ->
 
     assert [(event.status, event.attempt, event.final) for event in failures(events)] == [("failed", 1, True)] * 2
     assert failures(events)[0].message == "the rows have no weights; add a column of weights"
+
+
+@pytest.mark.parametrize("error", [ShardError("the server is gone"), CacheError("the disk is full")])
+def test_a_task_that_fails_because_of_its_machine_is_tried_again(monkeypatch: pytest.MonkeyPatch, error) -> None:
+    fit, errors = Odd.fit, [error]
+
+    def fit_later(self, *given, **rest):
+        if errors:
+            raise errors.pop()
+        return fit(self, *given, **rest)
+
+    monkeypatch.setattr(Odd, "fit", fit_later)
+
+    events = run(LocalExecutor(), plan_of({"good": {"kind": "odd"}}), policy=Policy(retries=1))
+
+    assert [(event.message, event.final) for event in failures(events)] == [(str(error), False)]
+    assert len(fitted(events)) == 2
 
 
 def test_a_diverged_task_is_not_tried_again(executor: Executor) -> None:

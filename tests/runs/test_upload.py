@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,9 @@ from obstore.exceptions import GenericError
 from tests.object_stores import ObjectServer
 
 from quorate.errors import UserError
+from quorate.runs import copy as copies
 from quorate.runs import upload as uploading
-from quorate.runs.bucket import BucketRuns
+from quorate.runs.bucket import BucketRuns, remove_sent
 from quorate.runs.copy import RunCopy
 from quorate.runs.errors import RunError
 from quorate.runs.folder import RunFolder
@@ -197,8 +199,9 @@ def test_what_a_command_writes_into_a_copy_is_sent(bucket: BucketFiles, run: Pat
     assert bucket.read(f"{RUN}/report.html") == b"<html>"
 
 
+@pytest.mark.parametrize("limit", ["default", "500"])
 def test_copies_that_no_process_uses_make_room_for_others(
-    bucket: BucketFiles, run: Path, monkeypatch: pytest.MonkeyPatch
+    bucket: BucketFiles, run: Path, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
     # given: a copy that this process uses, and an older one that nobody uses
     RunUpload(run, bucket).publish()
@@ -209,12 +212,59 @@ def test_copies_that_no_process_uses_make_room_for_others(
     older._lock_file("use").touch()
 
     # when
-    monkeypatch.setattr("quorate.runs.copy._MOST_BYTES", 500)
-    used.use()
+    if limit == "default":
+        monkeypatch.setattr("quorate.runs.copy._MOST_BYTES", 500)
+    else:
+        monkeypatch.setenv("QUORATE_CACHE_SIZE", limit)
+    used.use(bucket.files(RUN), None)
 
     # then
     assert not older.folder.exists()
     assert (used.folder / "job.json").is_file()
+
+
+def test_a_copy_is_in_use_while_its_files_are_fetched(
+    bucket: BucketFiles, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given: a copy that was used before, and another process that makes room while this one fetches a file
+    copies.copies_of(bucket).mkdir(parents=True)
+    RunCopy(bucket, RUN)._lock_file("use").touch()
+    (run / "leaderboard.json").write_text("{}")
+    RunUpload(run, bucket).publish()
+    download = BucketFiles.download
+    monkeypatch.setattr("quorate.runs.copy._MOST_BYTES", 0)
+
+    def make_room_after(self: BucketFiles, name: str, path: Path) -> BucketFile | None:
+        found = download(self, name, path)
+        copies._make_room()
+        return found
+
+    monkeypatch.setattr(BucketFiles, "download", make_room_after)
+
+    # when, then
+    assert [past.name for past in BucketRuns(bucket).past()] == [RUN]
+    found = BucketRuns(bucket).find(RUN)
+    assert sorted(path.name for path in found.path.iterdir() if path.is_file()) == [
+        ".copy.json",
+        "job.json",
+        "leaderboard.json",
+    ]
+
+
+def test_a_working_folder_whose_records_are_still_being_sent_stays_and_is_named(run: Path) -> None:
+    said: list[str] = []
+    command = f"quorate sync {run}"
+    with (run / "shipper.lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        remove_sent(RunFolder(run), said.append)
+    assert said == [
+        f"{run} is kept, because its records are still being sent to MLflow; to remove it afterwards: {command}"
+    ]
+    assert run.is_dir()
+
+    remove_sent(RunFolder(run), said.append)
+
+    assert not run.exists() and len(said) == 1
 
 
 def test_a_name_that_leads_out_of_the_run_is_refused(bucket: BucketFiles) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 
@@ -9,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from quorate.cli import main
-from quorate.spec import QuorumSpec, load_job
+from quorate.spec import QuorumSpec, load_job, record_of, spec_of_run
 from quorate.spec.file import SpecError
 
 GOOD = "data: digits\nmembers:\n  svm: {kind: svm}\n"
@@ -648,6 +649,28 @@ def test_needs_are_labels_of_nodes_and_accelerator_is_the_label_of_ray(job_file)
 
     assert params.node_labels == (("ray.io/accelerator-type", "H100"), ("team/name", "x"), ("zone", "1"))
     assert (params.memory, params.gpus, params.accelerators) == ("auto", "auto", 0)
+
+
+def test_the_record_of_a_job_does_not_keep_the_query_of_a_url(job_file, tmp_path):
+    # given
+    signed = "https://example.org/rows.npz?X-Amz-Signature=abc123"
+    job = load_job(
+        job_file(f"data:\n  kind: npz\n  train: {signed}\n  test: s3://bucket/test.npz\nmembers: {{a: svm}}\n")
+    )
+    assert job.spec.data.train == signed
+    record = tmp_path / "job.json"
+
+    # when
+    record.write_bytes(record_of(job.spec))
+
+    # then
+    assert json.loads(record.read_text())["members"] == json.loads(job.spec.model_dump_json())["members"]
+    assert "abc123" not in record.read_text()
+    recorded = spec_of_run(record).data
+    assert recorded.train == "https://example.org/rows.npz?(not recorded)"
+    assert recorded.test == "s3://bucket/test.npz"
+    with pytest.raises(SpecError, match="does not keep the query of a URL, because it can hold a secret; to read the"):
+        load_job(record)
 
 
 def test_a_spec_is_frozen(job_file):

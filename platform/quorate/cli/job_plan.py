@@ -35,9 +35,9 @@ def show_plan(job: Job, store: str, address: str | None, console: Console, *, as
     def say(note: str) -> None:
         console.print(note, style="yellow", markup=False, highlight=False)
 
-    context, execution = open_data(job, say), job.spec.execution
-    wait = execution.wait_for_nodes
-    with Workplace(execution.executor, address, lambda executor: None, wait_for_nodes=wait, say=say) as place:
+    executor, wait = job.spec.execution.executor, job.spec.execution.wait_for_nodes
+    with Workplace(executor, address, lambda opened: None, urgent=True, wait_for_nodes=wait, say=say) as place:
+        context = open_data(job, say, decoder=place)
         plan = plan_job(job, context, place)  # a cluster's hardware determines the numerics, and so the task keys
         groups = place.groups_for(Resources(cpus=0), present=True)
     results = Results(open_store(store))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from quorate.errors import UserError
+from quorate.errors import MachineError, UserError
 from quorate.quantities import format_bytes, read_bytes
 
 FOLDER, SIZE = "QUORATE_CACHE", "QUORATE_CACHE_SIZE"
@@ -23,10 +23,12 @@ _MOST = 100 << 30
 """Largest default size in bytes; on a small disk it is less. An assumption, not a measurement."""
 
 _PARTIAL = ".new-"
+_SIZE_OF = ".size-"
+"""Prefix of the file with the size of a tree: to measure a tree of many files takes seconds."""
 
 
-class CacheError(UserError):
-    """The cache cannot be written, or its size is not a size."""
+class CacheError(MachineError):
+    """The cache cannot be used."""
 
 
 class CacheFull(CacheError):
@@ -51,18 +53,19 @@ class FileCache:
         It stays in the cache until it is closed, and until memory that maps it is freed.
         """
         try:
-            file = (self.folder / name).open("rb")
+            with contextlib.ExitStack() as opened:
+                file = opened.enter_context((self.folder / name).open("rb"))
+                fcntl.flock(file, fcntl.LOCK_SH)
+                if os.fstat(file.fileno()).st_nlink == 0:  # evicted in between
+                    return None
+                with contextlib.suppress(OSError):  # another user's file, or a disk that is mounted read-only
+                    os.utime(file.fileno())
+                opened.pop_all()
+                return file
         except FileNotFoundError:
             return None
         except OSError as error:
             raise self._unusable(error) from None
-        fcntl.flock(file, fcntl.LOCK_SH)
-        if os.fstat(file.fileno()).st_nlink == 0:  # evicted in between
-            file.close()
-            return None
-        with contextlib.suppress(PermissionError):  # another user's file
-            os.utime(file.fileno())
-        return file
 
     def read(self, name: str) -> bytes | None:
         """Return the content of a file; None if it is not in the cache."""
@@ -99,15 +102,20 @@ class FileCache:
         """Return a tree, and keep it in the cache until this process ends; None if it is not in the cache."""
         path = self.folder / name
         try:
-            handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            with contextlib.ExitStack() as opened:
+                handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+                opened.callback(os.close, handle)
+                fcntl.flock(handle, fcntl.LOCK_SH)
+                if not path.exists():  # evicted in between
+                    return None
+                with contextlib.suppress(OSError):  # another user's tree, or a disk that is mounted read-only
+                    os.utime(path)
+                opened.pop_all()  # the handle stays open
+                return path
         except FileNotFoundError:
             return None
-        fcntl.flock(handle, fcntl.LOCK_SH)
-        if not path.exists():  # evicted in between
-            os.close(handle)
-            return None
-        os.utime(path)
-        return path  # the handle stays open
+        except OSError as error:
+            raise self._unusable(error) from None
 
     def add_tree(self, name: str, fill: Callable[[Path], None], size: int) -> None:
         """Let `fill` write a tree of `size` bytes into an empty folder, and add it atomically."""
@@ -119,10 +127,13 @@ class FileCache:
             handle = os.open(new, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 fcntl.flock(handle, fcntl.LOCK_SH)
+                _size_file(new).write_text(str(size))  # before `fill`, so that others leave room for it
                 fill(new)
+                _size_file(new).replace(_size_file(final))
                 new.rename(final)
             finally:
                 shutil.rmtree(new, ignore_errors=True)
+                _size_file(new).unlink(missing_ok=True)
                 os.close(handle)
         except OSError as error:
             if error.errno == errno.ENOTEMPTY:  # another process was quicker
@@ -133,13 +144,13 @@ class FileCache:
     def locked(self, name: str) -> Iterator[None]:
         """Let one process at a time make the file `name`."""
         self._create()
-        try:
-            # a few lock files are enough: two names that share one only wait for each other
-            lock = (self.folder / f".lock-{name[-2:]}").open("w")
-        except OSError as error:
-            raise self._unusable(error) from None
-        with lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with contextlib.ExitStack() as opened:
+            try:
+                # a few lock files are enough: two names that share one only wait for each other
+                lock = opened.enter_context((self.folder / f".lock-{name[-2:]}").open("w"))
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            except OSError as error:
+                raise self._unusable(error) from None
             yield
 
     def room(self, but: Iterable[str] = ()) -> int:
@@ -174,15 +185,14 @@ class FileCache:
     def _files(self) -> Iterator[tuple[Path, int, float]]:
         """Yield each file and tree with its size and the time of its last use."""
         for path in (*self.folder.glob("*"), *self.folder.glob("*/*")):
-            if path.name.startswith(".lock"):
+            if path.name.startswith((".lock", _SIZE_OF)):
                 continue
             with contextlib.suppress(FileNotFoundError):
                 if path.is_file():
                     found = path.stat()
                     yield path, found.st_size, found.st_mtime
                 elif path.parent != self.folder:
-                    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-                    yield path, size, path.stat().st_mtime
+                    yield path, _tree_size(path), path.stat().st_mtime
 
     def _create(self) -> None:
         try:
@@ -196,13 +206,42 @@ class FileCache:
 
 
 def node_cache() -> FileCache:
-    """Return the cache of this machine, as the environment variables set it; raises `CacheError`."""
+    """Return the cache of this machine, as the environment variables set it.
+
+    Raises `CacheError` without a folder for it, and `UserError` for a size that is none.
+    """
     # a folder of its own, so that nothing else is evicted from the folder that the variable names
-    folder = Path(os.environ.get(FOLDER) or "~/.cache/quorate").expanduser().absolute() / "files"
+    most = cache_size()
+    return FileCache(cache_folder() / "files", most)
+
+
+def cache_size() -> int | None:
+    """Return the number of bytes that `QUORATE_CACHE_SIZE` sets, or None; raises `UserError` if it is no size."""
+    given = os.environ.get(SIZE)
     try:
-        return FileCache(folder, read_bytes(given) if (given := os.environ.get(SIZE)) else None)
+        return read_bytes(given) if given else None
     except ValueError as error:
-        raise CacheError(f"{SIZE}: {error}") from None
+        raise UserError(f"{SIZE}: {error}") from None
+
+
+def cache_folder() -> Path:
+    """Return the folder that `QUORATE_CACHE` names, by default `~/.cache/quorate`; raises `CacheError`."""
+    given = os.environ.get(FOLDER) or "~/.cache/quorate"
+    try:
+        return Path(given).expanduser().absolute()
+    except RuntimeError:
+        raise CacheError(f"the cache {given} cannot be used: this user has no home folder; set {FOLDER}") from None
+
+
+def _size_file(tree: Path) -> Path:
+    return tree.with_name(f"{_SIZE_OF}{tree.name}")
+
+
+def _tree_size(tree: Path) -> int:
+    try:
+        return int(_size_file(tree).read_text())
+    except (FileNotFoundError, ValueError):  # of an earlier version, or damaged
+        return sum(file.stat().st_size for file in tree.rglob("*") if file.is_file())
 
 
 @contextlib.contextmanager
@@ -237,6 +276,7 @@ def _evict(path: Path) -> bool:
     with _unused(path) as free:
         if free and path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
+            _size_file(path).unlink(missing_ok=True)
         elif free:
             path.unlink(missing_ok=True)
         return free

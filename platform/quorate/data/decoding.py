@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -13,11 +14,12 @@ from typing import Protocol
 import numpy as np
 import PIL
 
-from quorate.data.cache import FileCache, node_cache
+from quorate.data.cache import SIZE, CacheError, CacheFull, node_cache
 from quorate.data.dataset import ArrayImages, FileImages, Images, Pixels
 from quorate.data.images import OWN, ImageError, decode_image
 from quorate.data.shards import Shard, ShardedImages, ShardSource, map_shard, pack_shard
 from quorate.errors import UserError
+from quorate.quantities import format_bytes
 
 DECODER = f"1, Pillow {PIL.__version__}"
 """The version of the decoder. The number changes when `decode_image` gives other pixels for the same file."""
@@ -63,11 +65,18 @@ class DecodingBatch:
         return f"images/{self.name}.json"
 
 
+Corrupt = dict[int, str]
+"""The reasons why files of a batch cannot be decoded, by their position in it."""
+
+
 class Decoder(Protocol):
     """Decodes batches somewhere."""
 
-    def decode(self, batches: Sequence[DecodingBatch]) -> None:
-        """Decode batches; afterwards their shards and records are in the cache of this machine."""
+    def decode(self, batches: Sequence[DecodingBatch]) -> list[Corrupt]:
+        """Decode batches; afterwards their shards are in the cache of this machine.
+
+        Returns the corrupt files of each. Raises `CacheError` if a shard cannot be kept.
+        """
 
     def shard_source(self) -> ShardSource | None:
         """Return where the workers get shards from; None if they share the cache of this machine."""
@@ -76,15 +85,14 @@ class Decoder(Protocol):
 class ThreadDecoder:
     """Decodes in threads of this process."""
 
-    def decode(self, batches: Sequence[DecodingBatch]) -> None:
-        cache = node_cache()
-
-        def one(batch: DecodingBatch) -> None:
-            keep_batch(cache, batch, *decode_batch(batch, [path.read_bytes() for path in batch.paths]))
+    def decode(self, batches: Sequence[DecodingBatch]) -> list[Corrupt]:
+        def one(batch: DecodingBatch) -> Corrupt:
+            pixels, corrupt = decode_batch(batch, read_files(batch))
+            keep_batch(batch, pixels, corrupt)
+            return corrupt
 
         with ThreadPoolExecutor() as pool:
-            for _ in pool.map(one, batches):
-                pass
+            return list(pool.map(one, batches))
 
     def shard_source(self) -> ShardSource | None:
         return None
@@ -99,32 +107,32 @@ class Pictures:
     """The position of each picture in the files."""
     errors: list[str]
     """One for each file that cannot be decoded."""
-    fits: bool
-    """Whether they fit into the cache; if not, they are decoded again in each job or for each batch."""
+    uncached: str | None
+    """Why they are not in the cache; then they are decoded again in each job or for each batch."""
 
 
 def open_pictures(paths: Sequence[Path], how: Decoding, decoder: Decoder, *, in_memory: int) -> Pictures:
     """Decode files, unless they were decoded before.
 
-    The digest is that of the pixels, or if these have more than `in_memory` bytes that of the files. Pictures that do
-    not fit into the cache are kept in memory up to `in_memory` bytes, otherwise decoded whenever they are read.
+    The digest is that of the pixels, or if these have more than `in_memory` bytes that of the files. Pictures that
+    cannot be kept in the cache are kept in memory up to `in_memory` bytes, otherwise decoded whenever they are read.
     """
-    cache = node_cache()
-    sums, wrong = _sums(paths)
+    try:
+        return _open(paths, how, decoder, in_memory, None)
+    except CacheError as error:
+        return _open(paths, how, decoder, in_memory, str(error))
+
+
+def _open(paths: Sequence[Path], how: Decoding, decoder: Decoder, in_memory: int, uncached: str | None) -> Pictures:
+    """Open pictures; raises `CacheError` if they cannot be kept in the cache, unless they are `uncached`."""
+    sums, sizes, wrong = _sums(paths)
     readable = [i for i in range(len(paths)) if i not in wrong]
-    sizes = [paths[i].stat().st_size for i in readable]
-    given = [paths[i] for i in readable], [sums[i] for i in readable], sizes, how
-    batches = list(_batches(*given, keep=True))
-    size = len(paths) * int(np.prod(how.shape))
-    fits = size + _EXTRA * len(batches) <= cache.room(batch.shard for batch in batches)
-    if not fits:
-        batches = list(_batches(*given, keep=False))
-    if missing := [batch for batch in batches if not _is_done(cache, batch)]:
-        decoder.decode(missing)
+    given = [paths[i] for i in readable], [sums[i] for i in readable], [sizes[i] for i in readable], how
+    batches, size = list(_batches(*given, keep=uncached is None)), len(paths) * int(np.prod(how.shape))
+    if uncached is None and size + _EXTRA * len(batches) > node_cache().room(batch.shard for batch in batches):
+        raise CacheFull(f"the cache has no room for the decoded pictures ({format_bytes(size)}); set {SIZE} to more")
     shards, begin = [], 0
-    for batch in batches:
-        corrupt = _record(cache, batch)
-        assert corrupt is not None, "the decoder has left it in the cache"
+    for batch, corrupt in zip(batches, _decoded(batches, decoder), strict=True):
         wrong |= {readable[begin + i]: reason for i, reason in corrupt.items()}
         begin += len(batch.paths)
         if len(batch.paths) > len(corrupt):
@@ -132,7 +140,7 @@ def open_pictures(paths: Sequence[Path], how: Decoding, decoder: Decoder, *, in_
     kept = [i for i in range(len(paths)) if i not in wrong]
     chosen, content = [paths[i] for i in kept], _digest_of_files(how, [sums[i] for i in kept])
     images: Images = FileImages(chosen, how.shape, how.resize, content)
-    if fits:
+    if uncached is None:
         names = tuple(path.name for path in chosen)
         mapped = ShardedImages(how.shape, tuple(shards), content, names, decoder.shard_source())
         mapped = mapped if size > in_memory else replace(mapped, content=_digest_of_pixels(mapped))
@@ -140,17 +148,36 @@ def open_pictures(paths: Sequence[Path], how: Decoding, decoder: Decoder, *, in_
         images = mapped
     elif size <= in_memory and kept:
         images = ArrayImages(images.take(np.arange(len(images))))
-    return Pictures(images, kept, [f"{paths[i]}: {wrong[i]}" for i in sorted(wrong)], fits)
+    return Pictures(images, kept, [f"{paths[i]}: {wrong[i]}" for i in sorted(wrong)], uncached)
 
 
-def decode_batch(batch: DecodingBatch, contents: Sequence[bytes]) -> tuple[Pixels, dict[int, str]]:
+def _decoded(batches: Sequence[DecodingBatch], decoder: Decoder) -> list[Corrupt]:
+    """Decode batches, unless they were decoded before; return the corrupt files of each."""
+    known = [_known(batch) for batch in batches]
+    missing = [batch for batch, corrupt in zip(batches, known, strict=True) if corrupt is None]
+    new = iter(decoder.decode(missing) if missing else ())
+    return [next(new) if corrupt is None else corrupt for corrupt in known]
+
+
+def read_files(batch: DecodingBatch) -> list[bytes]:
+    """Return the contents of the files; raises `UserError` if one cannot be read any more."""
+    try:
+        return [path.read_bytes() for path in batch.paths]
+    except OSError as error:
+        raise UserError(
+            f"{error.filename} cannot be read any more ({error.strerror}): it was changed while the data were opened; "
+            "start again when it stays as it is"
+        ) from None
+
+
+def decode_batch(batch: DecodingBatch, contents: Sequence[bytes]) -> tuple[Pixels, Corrupt]:
     """Decode files; return the pixels of those that can be decoded, and the reasons for the others by their position.
 
     Without `keep`, no pixels are returned. Raises `UserError` if a file has changed since it was hashed.
     """
     shape, resize = batch.how.shape, batch.how.resize
     pixels: Pixels = np.empty((len(contents) if batch.keep else 0, *shape), np.uint8)
-    corrupt: dict[int, str] = {}
+    corrupt: Corrupt = {}
     for i, (path, content) in enumerate(zip(batch.paths, contents, strict=True)):
         if hashlib.sha256(content).digest() != batch.sums[i]:
             raise UserError(f"{path} was changed while the data were opened; start again when it stays as it is")
@@ -164,29 +191,35 @@ def decode_batch(batch: DecodingBatch, contents: Sequence[bytes]) -> tuple[Pixel
     return pixels[: len(contents) - len(corrupt)], corrupt
 
 
-def keep_batch(cache: FileCache, batch: DecodingBatch, pixels: Pixels, corrupt: dict[int, str]) -> None:
-    """Write the shard and then the record of a decoded batch; raises `CacheError`."""
-    if len(pixels):
-        parts = pack_shard(pixels)
-        cache.add(batch.shard, parts, sum(map(len, parts)))
+def keep_batch(batch: DecodingBatch, pixels: Pixels, corrupt: Corrupt) -> None:
+    """Write the shard and then the record of a decoded batch; raises `CacheError` if the shard cannot be kept."""
     record = json.dumps({"corrupt": {str(i): reason for i, reason in corrupt.items()}}).encode()
-    cache.add(batch.record, [record], len(record))
+    try:
+        cache = node_cache()
+        if len(pixels):
+            parts = pack_shard(pixels)
+            cache.add(batch.shard, parts, sum(map(len, parts)))
+        cache.add(batch.record, [record], len(record))
+    except CacheError:
+        if batch.keep:
+            raise  # without pixels, only the next job misses the record
 
 
-def _sums(paths: Sequence[Path]) -> tuple[list[bytes], dict[int, str]]:
-    """Return the SHA-256 of each file, and the reasons why some cannot be read, by their position."""
+def _sums(paths: Sequence[Path]) -> tuple[list[bytes], list[int], dict[int, str]]:
+    """Return the SHA-256 and the size of each file, and the reasons why some cannot be read, by their position."""
     unreadable: dict[int, str] = {}
 
-    def digest(i: int) -> bytes:
+    def digest(i: int) -> tuple[bytes, int]:
         try:
             with paths[i].open("rb") as file:
-                return hashlib.file_digest(file, "sha256").digest()
+                return hashlib.file_digest(file, "sha256").digest(), os.fstat(file.fileno()).st_size
         except OSError as error:
             unreadable[i] = str(error)
-            return b""
+            return b"", 0
 
     with ThreadPoolExecutor() as pool:
-        return list(pool.map(digest, range(len(paths)))), unreadable
+        found = list(pool.map(digest, range(len(paths))))
+    return [content for content, _ in found], [size for _, size in found], unreadable
 
 
 def _batches(
@@ -207,17 +240,20 @@ def _batches(
             begin, held = i + 1, 0
 
 
-def _is_done(cache: FileCache, batch: DecodingBatch) -> bool:
-    corrupt = _record(cache, batch)
-    if corrupt is None:
-        return False
-    return not batch.keep or len(corrupt) == len(batch.paths) or map_shard(cache, batch.shard) is not None
-
-
-def _record(cache: FileCache, batch: DecodingBatch) -> dict[int, str] | None:
-    """Return the reasons why files of a batch cannot be decoded; None if the batch has not been decoded."""
-    content = cache.read(batch.record)
-    return None if content is None else {int(i): reason for i, reason in json.loads(content)["corrupt"].items()}
+def _known(batch: DecodingBatch) -> Corrupt | None:
+    """Return the corrupt files of a batch that was decoded before; None if it, or its shard, is not in the cache."""
+    try:
+        cache = node_cache()
+        content = cache.read(batch.record)
+        if content is None:
+            return None
+        corrupt = {int(i): reason for i, reason in json.loads(content)["corrupt"].items()}
+        is_whole = not batch.keep or len(corrupt) == len(batch.paths) or map_shard(cache, batch.shard) is not None
+    except CacheError:
+        if batch.keep:
+            raise
+        return None
+    return corrupt if is_whole else None
 
 
 def _digest_of_pixels(images: ShardedImages) -> str:

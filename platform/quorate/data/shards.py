@@ -12,12 +12,12 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from quorate.data.cache import CacheFull, FileCache, node_cache
+from quorate.data.cache import CacheError, FileCache, node_cache
 from quorate.data.dataset import Pixels, Rows, Subsets
-from quorate.errors import UserError
+from quorate.errors import MachineError
 
 
-class ShardError(UserError):
+class ShardError(MachineError):
     """A shard is not in the cache of this machine, and cannot be fetched."""
 
 
@@ -92,18 +92,21 @@ class ShardedImages(Subsets):
         found = self._maps.get(number)
         if found is not None:
             return found
-        cache, name = node_cache(), self.shards[number].name
-        pixels = map_shard(cache, name)
-        if pixels is None and self.source is not None:
-            with cache.locked(name):  # by one process of this machine
-                pixels = map_shard(cache, name)
-                if pixels is None:
-                    content = self.source.fetch(name)
-                    try:
-                        cache.add(name, [content], len(content))
-                    except CacheFull:  # it is fetched again for each batch
-                        return _unpacked(content)
+        name, content = self.shards[number].name, None
+        try:
+            cache = node_cache()
+            pixels = map_shard(cache, name)
+            if pixels is None and self.source is not None:
+                with cache.locked(name):  # by one process of this machine
                     pixels = map_shard(cache, name)
+                    if pixels is None:
+                        content = self.source.fetch(name)
+                        cache.add(name, [content], len(content))
+                        pixels = map_shard(cache, name)
+        except CacheError:
+            if self.source is None:
+                raise
+            return _unpacked(content or self.source.fetch(name))  # it is fetched again for each batch
         if pixels is None:
             raise ShardError(
                 f"the decoded pictures {name} are no longer in the cache {cache.folder}; start the job again"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -13,15 +12,18 @@ from numpy.typing import NDArray
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from quorate.data.cache import CacheError, FileCache, node_cache
+from quorate.data.cache import CacheError, FileCache, cache_folder, node_cache
 from quorate.data.dataset import Pixels
-from quorate.data.decoding import DecodingBatch, decode_batch, keep_batch
+from quorate.data.decoding import Corrupt, DecodingBatch, decode_batch, keep_batch, read_files
 from quorate.data.shards import ShardError, ShardSource
 from quorate.errors import UserError
 
 _PER_CPU = 2
 """Batches that are on their way per CPU of the cluster, so that a task waits when another ends; the driver reads their
 files before. An assumption, not a measurement."""
+_SHARE = 0.5
+"""Maximum fraction of the driver's object store for the files on their way: the decoded pictures come back to it. An
+assumption, not a measurement."""
 
 
 class RayDecoder:
@@ -31,22 +33,25 @@ class RayDecoder:
         self._own = own
         self._source: RayShardSource | None = None
 
-    def decode(self, batches: Sequence[DecodingBatch]) -> None:
+    def decode(self, batches: Sequence[DecodingBatch]) -> list[Corrupt]:
         """Decode batches into the cache of the driver's machine, and into that of the machine of each task."""
-        cache = node_cache()
-        here = (ray.get_runtime_context().get_node_id(), str(cache.folder))
+        here, found = _this_cache(), [Corrupt() for _ in batches]
         most = _PER_CPU * max(2, int(ray.cluster_resources().get("CPU", 0)))
-        waiting, running = deque(batches), dict[Any, DecodingBatch]()
+        waiting, running, most_bytes = deque(range(len(batches))), dict[Any, tuple[int, int]](), _room_for_files()
         while waiting or running:
-            while waiting and len(running) < most:
-                batch = waiting.popleft()
-                contents = None if self._own else [path.read_bytes() for path in batch.paths]
-                running[_decode.remote(batch, contents, here)] = batch
+            while waiting and len(running) < most and sum(size for _, size in running.values()) < most_bytes:
+                number = waiting.popleft()
+                contents = None if self._own else read_files(batches[number])
+                size = sum(map(len, contents or ()))
+                running[_decode.remote(batches[number], contents, here)] = number, size
+                del contents
             done, _ = ray.wait(list(running), num_returns=1, timeout=0.2)
             for task in done:
-                batch = running.pop(task)
-                if (decoded := _result(task, batch)) is not None:
-                    keep_batch(cache, batch, *decoded)
+                number, _ = running.pop(task)
+                pixels, found[number] = _result(task, batches[number])
+                if pixels is not None:
+                    keep_batch(batches[number], pixels, found[number])
+        return found
 
     def shard_source(self) -> ShardSource | None:
         """The actor on the driver's machine that reads its cache; a local Ray needs none."""
@@ -76,23 +81,38 @@ class RayShardSource:
 
 
 @ray.remote(num_cpus=1, max_retries=2, scheduling_strategy="SPREAD")  # type: ignore[untyped-decorator]
-def _decode(
-    batch: DecodingBatch, contents: list[bytes] | None, driver: tuple[str, str]
-) -> tuple[Pixels, dict[int, str]] | None:
-    """Decode a batch into the cache of this machine; return the result if the driver has another cache."""
-    cache = node_cache()
-    decoded = decode_batch(batch, contents or [path.read_bytes() for path in batch.paths])
-    if (ray.get_runtime_context().get_node_id(), str(cache.folder)) == driver:
-        keep_batch(cache, batch, *decoded)
-        return None
-    with contextlib.suppress(CacheError):  # the driver's cache is enough
-        keep_batch(cache, batch, *decoded)
-    return decoded
-
-
-def _result(task: Any, batch: DecodingBatch) -> tuple[Pixels, dict[int, str]] | None:
+def _decode(batch: DecodingBatch, contents: list[bytes] | None, driver: _Cache) -> tuple[Pixels | None, Corrupt]:
+    """Decode a batch into the cache of this machine; return the pixels too unless it is the driver's cache."""
+    pixels, corrupt = decode_batch(batch, contents or read_files(batch))
     try:
-        result: tuple[Pixels, dict[int, str]] | None = ray.get(task)
+        keep_batch(batch, pixels, corrupt)
+    except CacheError:  # the driver's cache is enough
+        return pixels, corrupt
+    return None if _this_cache() == driver else pixels, corrupt
+
+
+_Cache = tuple[str, str | None]
+
+
+def _this_cache() -> _Cache:
+    """The node, and the folder of its cache if there is one."""
+    try:
+        folder = str(cache_folder())
+    except CacheError:
+        folder = None
+    return ray.get_runtime_context().get_node_id(), folder
+
+
+def _room_for_files() -> float:
+    """The number of bytes of files that can be on their way in the object store of this machine."""
+    here = ray.get_runtime_context().get_node_id()
+    (resources,) = (node["Resources"] for node in ray.nodes() if node["NodeID"] == here)
+    return _SHARE * float(resources["object_store_memory"])
+
+
+def _result(task: Any, batch: DecodingBatch) -> tuple[Pixels | None, Corrupt]:
+    try:
+        result: tuple[Pixels | None, Corrupt] = ray.get(task)
     except RayTaskError as error:
         if isinstance(error.cause, UserError | OSError):
             raise error.cause from None

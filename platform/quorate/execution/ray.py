@@ -13,6 +13,7 @@ from typing import Any, Literal
 import ray
 from ray.exceptions import OutOfMemoryError, RayError
 
+from quorate.data.decoding import Corrupt, DecodingBatch
 from quorate.execution.actors import Actor, ActorPool
 from quorate.execution.autoscaling import Autoscaler, actor_options
 from quorate.execution.backlog import Backlog
@@ -100,6 +101,13 @@ class RayExecutor(RayDecoder):
                 self._say(str(wait))
             time.sleep(_LOOK_SECONDS / 2)
         return True
+
+    def decode(self, batches: Sequence[DecodingBatch]) -> list[Corrupt]:
+        """Decode batches on nodes with a free core; raises `NoNodeError` if there is none and none joins in time."""
+        if not self.wait_for(Resources(1)):
+            raise NoNodeError("pictures cannot be decoded, because no node of the cluster has a core; add such a node")
+        self._withdraw_requests()  # their actors would keep the cores of the new nodes
+        return super().decode(batches)
 
     def _withdraw_requests(self) -> None:
         while self._requests:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from quorate.data.table import Table
-from quorate.errors import UserError
+from quorate.errors import MachineError, UserError
 from quorate.execution.assignment import Assignment, Control
 from quorate.execution.attempt import FitAttempt, checked, worker_name
 from quorate.execution.content import ContentWriter, inline
@@ -118,7 +118,7 @@ def _failure(assignment: Assignment, error: Exception) -> Failed:
     device = exhausted_device(error)
     status: Status = "diverged" if isinstance(error, Diverged) else "failed" if device is None else "memory"
     message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-    certain = isinstance(error, Diverged | UserError)
+    certain = isinstance(error, Diverged | UserError) and not isinstance(error, MachineError)
     tail = "".join(traceback.format_exception(error))
     failed = Failed(assignment.task, assignment.attempt, status, message, tail, assignment.log, certain=certain)
     return failed if device is None else replace(failed, device=device, used=peak_of_process())

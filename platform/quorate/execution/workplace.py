@@ -8,7 +8,7 @@ from functools import cached_property
 from types import TracebackType
 from typing import Literal, Self
 
-from quorate.data.decoding import DecodingBatch
+from quorate.data.decoding import Corrupt, DecodingBatch, ThreadDecoder
 from quorate.data.shards import ShardSource
 from quorate.execution.base import Executor
 from quorate.execution.cluster import start_ray
@@ -21,7 +21,8 @@ class Workplace:
     """The executor of a job; a local Ray is started only when it is needed.
 
     `opened` is called with the executor when it has been opened, and with None when it is closed. The workers of a
-    local Ray have a low priority on the machine, unless they are `urgent`. A cluster that can grow has `wait_for_nodes`
+    local Ray have a low priority on the machine, unless the work is `urgent`; then no Ray is started just to decode
+    pictures, either. A cluster that can grow has `wait_for_nodes`
     seconds for a new node; `say` shows a message meanwhile.
     """
 
@@ -59,9 +60,11 @@ class Workplace:
         there = ((here.cpus, resources.cpus), (here.gpus, resources.gpus), (here.hardware.room, resources.memory))
         return int(min(amount // wanted for amount, wanted in there if wanted))
 
-    def decode(self, batches: Sequence[DecodingBatch]) -> None:
-        """Decode batches of pictures where the job runs."""
-        self.executor().decode(batches)
+    def decode(self, batches: Sequence[DecodingBatch]) -> list[Corrupt]:
+        """Decode batches of pictures where the job runs; urgent ones in this process, before Ray has been started."""
+        if self._urgent and self.starts_ray:
+            return ThreadDecoder().decode(batches)
+        return self.executor().decode(batches)
 
     def shard_source(self) -> ShardSource | None:
         """Where the workers get decoded pictures from; None if they share the cache of this machine."""

@@ -78,7 +78,7 @@ class BucketRuns:
             ) from error
         finally:
             if upload.is_complete:
-                remove_sent(run)
+                remove_sent(run, say)
 
     def find(self, run: str | None, parts: Parts | None = None) -> RunFolder:
         if run is not None:
@@ -145,22 +145,22 @@ class BucketRuns:
     def _past(self, name: str, listed: Listed, now: float) -> PastRun | None:
         parts = {JOB_FILE, BOARD} | (set() if _has(listed, name, BOARD) else {SEGMENTS})
         copy = RunCopy(self._files, name)
-        copy.fetch(listed, frozenset(parts))
-        run = RunFolder(copy.folder, copy)
-        try:
-            job = JobRecord.read(run.path / JOB_FILE)
-        except RunError:  # Quorate did not write the file
-            return None
-        state = state_of(run, driven=self._is_driven(name, listed, now))
-        return past_run(run, job, state, sum(file.size for file in listed))
+        with copy.held():
+            copy.fetch(listed, frozenset(parts))
+            run = RunFolder(copy.folder, copy)
+            try:
+                job = JobRecord.read(run.path / JOB_FILE)
+            except RunError:  # Quorate did not write the file
+                return None
+            state = state_of(run, driven=self._is_driven(name, listed, now))
+            return past_run(run, job, state, sum(file.size for file in listed))
 
     def _is_driven(self, name: str, listed: Listed, now: float) -> bool:
         return _has(listed, name, DRIVER) and now - _when(listed, f"{name}/{DRIVER}") < SILENT
 
     def _fetched(self, name: str, listed: Listed, parts: Parts | None) -> RunFolder:
         copy = RunCopy(self._files, name)
-        copy.fetch(listed, parts)
-        copy.use()
+        copy.use(listed, parts)
         return RunFolder(copy.folder, copy)
 
     def _of(self, run: str) -> Listed:
@@ -185,7 +185,7 @@ class BucketRuns:
         return {name: files for name, files in runs.items() if _has(files, name, JOB_FILE)}
 
 
-def remove_sent(run: RunFolder) -> None:
+def remove_sent(run: RunFolder, say: Callable[[str], None]) -> None:
     """Remove the working folder of a run that is completely in its bucket, unless its shipper still works."""
     lock = run.path / "shipper.lock"
     with contextlib.ExitStack() as held:
@@ -194,6 +194,10 @@ def remove_sent(run: RunFolder) -> None:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                say(
+                    f"{run.path} is kept, because its records are still being sent to MLflow; to remove it afterwards: "
+                    f"quorate sync {run.path}"
+                )
                 return
         shutil.rmtree(run.path)
 

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
+from quorate.data.cache import cache_folder, cache_size
 from quorate.json_text import json_text
 from quorate.runs.errors import RunError
 from quorate.runs.folder import BOARD
@@ -35,7 +36,8 @@ _AT_ONCE = 16
 """Files that are fetched at the same time, because a request takes tens of milliseconds: an assumption."""
 
 _MOST_BYTES = 20 << 30
-"""Bytes of all copies above which those that were used least recently are removed: an assumption."""
+"""Bytes of all copies above which those that were used least recently are removed, or `QUORATE_CACHE_SIZE` if that is
+less: an assumption."""
 
 _IN_USE: dict[Path, BinaryIO] = {}
 """The copies that this process uses, locked until it ends: a service loads its bundle again at any time."""
@@ -56,7 +58,10 @@ class RunCopy:
         return f"{self._runs.address}/{self._name}"
 
     def fetch(self, listed: Collection[BucketFile], parts: Parts | None) -> None:
-        """Fetch the files of the run among those `listed` in the bucket; `parts` None stands for all."""
+        """Fetch the files of the run among those `listed` in the bucket; `parts` None stands for all.
+
+        The copy must be held, or others can remove it.
+        """
         prefix = f"{self._name}/"
         there = {file.name.removeprefix(prefix): file for file in listed if file.name.startswith(prefix)}
         wanted = {name: file for name, file in there.items() if parts is None or name.split("/")[0] in parts}
@@ -82,13 +87,26 @@ class RunCopy:
                     self._runs.upload(self.folder / name, f"{self._name}/{name}")
                     index[name] = ("", stamp)  # a later fetch learns its ETag
 
-    def use(self) -> None:
-        """Keep the copy until this process ends, and remove others if there are too many."""
+    def use(self, listed: Collection[BucketFile], parts: Parts | None) -> None:
+        """Fetch files, keep the copy until this process ends, and remove others if there are too many."""
         if self.folder not in _IN_USE:
-            _IN_USE[self.folder] = lock = self._lock_file("use").open("ab")
-            fcntl.flock(lock, fcntl.LOCK_SH)
+            _IN_USE[self.folder] = self._locked()
+        self.fetch(listed, parts)
         os.utime(self._lock_file("use"))
         _make_room()
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the copy while the context lasts."""
+        with self._locked():
+            yield
+
+    def _locked(self) -> BinaryIO:
+        """Lock the copy until the file is closed, so that no process removes it; before `fetch` writes into it."""
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = self._lock_file("use").open("ab")
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        return lock
 
     def _download(self, name: str) -> tuple[str, Stamp] | None:
         """Fetch a file, and give it the time that it has in the bucket; None if it was removed meanwhile."""
@@ -159,16 +177,18 @@ def copies_of(runs: BucketFiles) -> Path:
 
 
 def _root() -> Path:
-    return Path(os.environ.get("QUORATE_CACHE") or "~/.cache/quorate").expanduser().absolute() / "runs"
+    return cache_folder() / "runs"
 
 
 def _make_room() -> None:
-    """Remove the copies that were used least recently and that no process uses, above `_MOST_BYTES`."""
+    """Remove the copies that were used least recently and that no process uses, while all have too many bytes."""
+    given = cache_size()
+    most = _MOST_BYTES if given is None else min(given, _MOST_BYTES)
     copies = sorted(_root().glob("*/.*.use"), key=lambda path: path.stat().st_mtime)
     sizes = {path: size_of(_copy_at(path)) for path in copies}
     total = sum(sizes.values())
     for path in copies:
-        if total <= _MOST_BYTES:
+        if total <= most:
             return
         with path.open("ab") as lock:
             try:

@@ -16,7 +16,7 @@ from quorate.errors import naming
 from quorate.runs.errors import RunError
 from quorate.runs.job_record import JOB_FILE
 from quorate.runs.leaderboard import Leaderboard
-from quorate.spec import Job, JobSpec, spec_of_run
+from quorate.spec import Job, JobSpec, record_of, spec_of_run
 
 BOARD = "leaderboard.json"
 
@@ -80,7 +80,7 @@ class RunFolder:
                 shutil.rmtree(path)
                 continue
             folder = cls(path, origin)
-            folder.write(JOB_FILE, job.spec.model_dump_json(indent=1).encode())
+            folder.write(JOB_FILE, record_of(job.spec))
             return folder
         raise AssertionError("a thousand runs of one name in one second")
 

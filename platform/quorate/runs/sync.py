@@ -21,15 +21,15 @@ def send_rest(run: RunFolder, say: Callable[[str], None]) -> int:
         say(f"the run is in {run.address}")
         if not JobRecord.read(run.path / JOB_FILE).tracking.enabled:
             say("its job is not tracked, so nothing is sent to MLflow")
-            _finish(run)
+            _finish(run, say)
             return 0
     code = sync(run.path, default_uri())
     run.publish()  # how much has been sent
     if code == 0:
-        _finish(run)
+        _finish(run, say)
     return code
 
 
-def _finish(run: RunFolder) -> None:
+def _finish(run: RunFolder, say: Callable[[str], None]) -> None:
     if isinstance(run.origin, RunUpload):
-        remove_sent(run)
+        remove_sent(run, say)

@@ -18,6 +18,7 @@ from quorate.spec.job import (
     TrackingSpec,
     ValidationSpec,
     load_job,
+    record_of,
     spec_of_run,
     validate,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "TrackingSpec",
     "ValidationSpec",
     "load_job",
+    "record_of",
     "spec_of_run",
     "validate",
 ]

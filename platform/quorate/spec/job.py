@@ -23,7 +23,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, to_json
 
 from quorate.quantities import SIZE, TIME, read_bytes, read_seconds
 from quorate.registry import (
@@ -67,7 +67,16 @@ ExistingPath = Annotated[Path, AfterValidator(_given_path)]
 """An existing file or folder; its path is relative to the job file's folder, or else to the current folder."""
 
 
-def _given_url(value: str) -> str:
+_HIDDEN_QUERY = "?(not recorded)"
+"""In the record of a run, the query of a URL."""
+
+
+def _given_url(value: str, info: ValidationInfo) -> str:
+    if value.endswith(_HIDDEN_QUERY) and not (info.context or {}).get("read_before"):
+        raise ValueError(
+            "the record of a run does not keep the query of a URL, because it can hold a secret; to read the data "
+            "again, download the file and start the job with its path"
+        )
     scheme, separator, rest = value.partition("://")
     if not separator or "/" in scheme:
         raise PydanticCustomError(_OTHER_BRANCH, "is not a URL")
@@ -78,7 +87,7 @@ def _given_url(value: str) -> str:
     if "@" in host:  # not repeated in the message, as it may be a secret
         raise ValueError("a URL must not contain credentials; set them as environment variables")
     if not host or not path:
-        raise ValueError(f"{value!r} lacks the path of a file or folder")
+        raise ValueError(f"{value.partition('?')[0]!r} lacks the path of a file or folder")
     return value
 
 
@@ -475,6 +484,15 @@ def spec_of_run(path: Path) -> JobSpec:
         return JobSpec.model_validate(tree, context={"read_before": True})
     except ValidationError as error:
         raise SpecError(list(_problems(error, Source("", tree, {})))) from None
+
+
+def record_of(spec: JobSpec) -> bytes:
+    """Return the job as JSON for `spec_of_run`, without the queries of the URLs of its data, which can hold secrets."""
+    tree = spec.model_dump(mode="json")
+    for name, value in tree["data"].items():
+        if isinstance(value, str) and value.partition("://")[0] in DATA_SCHEMES and "?" in value:
+            tree["data"][name] = value.partition("?")[0] + _HIDDEN_QUERY
+    return to_json(tree, indent=1)
 
 
 def validate(source: Source, *, base: Path) -> Job:

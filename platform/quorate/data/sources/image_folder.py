@@ -12,7 +12,6 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from quorate.data.cache import SIZE
 from quorate.data.dataset import ArrayImages, Dataset, Images
 from quorate.data.decoding import Decoder, Decoding, ThreadDecoder, open_pictures
 from quorate.data.file_settings import FileSettings
@@ -21,9 +20,8 @@ from quorate.data.labels import encode_labels
 from quorate.data.remote import local_folder
 from quorate.data.roles import groups_of
 from quorate.data.source import DataError, DataParams, OpenedData, TestSplit, hold_out, note_unlabelled, origin_of
-from quorate.quantities import format_bytes
 from quorate.registry import DATASETS
-from quorate.spec import Bytes, DataPath, ExistingPath, TestOrigin
+from quorate.spec import Bytes, DataPath, TestOrigin
 
 _NAMED = 20
 """Maximum number of corrupt files in a message."""
@@ -52,7 +50,7 @@ class ImageFolderParams(DataParams):
     groups: str | None = None
     """A regular expression that is searched for in each file's path below `train`; its first capture group is the row's
     group."""
-    unlabelled: ExistingPath | None = None
+    unlabelled: DataPath | None = None
     """A folder with additional images without class labels, in subfolders or not."""
 
     def test_origin(self) -> TestOrigin:
@@ -87,7 +85,7 @@ class ImageFolder:
         train, notes = _read(local_folder(params.train, "train"), params, decoder, None, "train")
         more = None
         if params.unlabelled:
-            more, _, skipped = _pictures(params.unlabelled, params, decoder, "unlabelled")
+            more, _, skipped = _pictures(local_folder(params.unlabelled, "unlabelled"), params, decoder, "unlabelled")
             notes = (*notes, *skipped, note_unlabelled(more))
         if isinstance(params.test, TestSplit):
             return OpenedData(*hold_out(train, params.test), notes, more)
@@ -152,11 +150,7 @@ def _pictures(
     lost = {path.parent.name for path in paths} - {path.parent.name for path in kept}
     if lost and key != "unlabelled":
         notes.append(f"{root}: no picture of the class {', '.join(sorted(lost))} can be decoded: it is left out")
-    if not opened.fits:
+    if opened.uncached is not None:
         again = "in each job" if isinstance(opened.images, ArrayImages) else "for each batch"
-        size = format_bytes(len(kept) * int(np.prod(how.shape)))
-        notes.append(
-            f"{root}: the cache has no room for the decoded pictures ({size}), so they are decoded again {again}; "
-            f"set {SIZE} to more"
-        )
+        notes.append(f"{root}: the pictures are decoded again {again}: {opened.uncached}")
     return opened.images, kept, (*notes, *found.notes)

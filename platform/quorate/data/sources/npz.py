@@ -43,7 +43,7 @@ class NpzParams(RoleParams):
     """Name of the label array: (N,), integers or text."""
     classes: ExistingPath | None = None
     """A text file with one class name per line; integer labels are positions in it."""
-    unlabelled: ExistingPath | None = None
+    unlabelled: DataPath | None = None
     """An archive with additional images without class labels; its image array has the name given by `images`."""
 
     def test_origin(self) -> TestOrigin:
@@ -63,7 +63,7 @@ class Npz:
     def open(params: NpzParams) -> OpenedData:
         names = read_class_names(params.classes) if params.classes else None
         train = _read(local_file(params.train, "train"), params, names, "train")
-        more = _unlabelled(params.unlabelled, params, train) if params.unlabelled else None
+        more = _unlabelled(local_file(params.unlabelled, "unlabelled"), params, train) if params.unlabelled else None
         notes = (note_unlabelled(more),) if more else ()
         if isinstance(params.test, TestSplit):
             return OpenedData(*hold_out(train, params.test), notes, more)
