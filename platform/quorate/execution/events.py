@@ -63,6 +63,8 @@ class Checkpointed:
 
     task: FitTask
     content: Content
+    last: bool = False
+    """Whether the task stops after it: the next attempt at the task needs it."""
 
 
 @dataclass(frozen=True)
