@@ -227,7 +227,7 @@ class ActorPool:
         Actors on nodes that are about to leave are asked to checkpoint and stop.
         """
         self._ask_for_nodes()
-        self._pulses.look({actor.node for actor in self._busy.values() if actor.node})
+        self._pulses.look({actor.node for actor in [*self._busy.values(), *self._idlers()] if actor.node})
         silent, draining = self._pulses.silent, self._draining.nodes()
         self._nodes.leave_out(silent | draining)
         for actor in self._idlers():
