@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -133,6 +134,8 @@ class RaySession:
         self._silence, self._heartbeats = SilenceWatch(policy.patience, data), Heartbeats(policy.patience.frozen)
         self._agenda, self._workers = policy.agenda, policy.workers
         self._stopping = self._wants_checkpoint = self._told_to_stop = False
+        self._give_up_at = math.inf
+        """When tasks that were asked to stop are given up, on the clock of `time.monotonic`."""
         self._spared: set[str] = set()
         """The keys of tasks whose idle worker died before they started."""
 
@@ -155,6 +158,7 @@ class RaySession:
             yield from self._backlog.ended()
             if self._stopping:
                 self._backlog.end_all(stopped=True)
+                yield from self._give_up_stopping()
             elif self._agenda is not None and self._agenda.over() and not self._arriving(self._agenda):
                 yield from self._out_of_time()
             else:
@@ -172,7 +176,9 @@ class RaySession:
             else:
                 self._without_use()
 
-    def stop(self) -> None:
+    def stop(self, within: float | None = None) -> None:
+        if within is not None:
+            self._give_up_at = time.monotonic() + within
         self._stopping = True
 
     def checkpoint(self) -> None:
@@ -312,12 +318,22 @@ class RaySession:
     def _out_of_time(self) -> Iterator[OutOfTime]:
         """End the training: give up running tasks with their workers, and end waiting tasks."""
         self._pool.want({})
+        for task in self._abandoned():
+            yield OutOfTime(task, True, "it had not ended when the time for training was over")
+        self._backlog.end_all(stopped=False)
+
+    def _give_up_stopping(self) -> Iterator[Stopped]:
+        """Give up the tasks that were asked to stop and have not ended in time, with their workers."""
+        if time.monotonic() >= self._give_up_at:
+            yield from map(Stopped, self._abandoned())
+            self._backlog.end_all(stopped=True)
+
+    def _abandoned(self) -> Iterator[Task]:
+        """End all busy workers, and yield the tasks that they ran."""
         for actor in list(self._pool.busy):
             tasks = [assignment.task for assignment in actor.running.values()]
             self._retire(actor)
-            for task in tasks:
-                yield OutOfTime(task, True, "it had not ended when the time for training was over")
-        self._backlog.end_all(stopped=False)
+            yield from tasks
 
     def _without_use(self) -> None:
         """Nothing runs: end waiting tasks that would not end in time under a budget, as no running task can improve the
