@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 import yaml
+from ray.core.generated.autoscaler_pb2 import ResourceRequest
 from tests.clusters import Host, alive_nodes, hosts, start_autoscaling_cluster, wait_for_nodes
 
+from quorate.execution import autoscaling
 from quorate.execution.node_waits import GRACE_SECONDS, NodeWait, NodeWaits
 from quorate.plan.tasks import Resources
 
@@ -76,6 +78,29 @@ def test_a_cluster_that_does_not_grow_refuses_after_a_grace_when_nothing_runs() 
     assert not wait_after(GRACE_SECONDS - 1, types).refusal
     assert not wait_after(GRACE_SECONDS, types, idle=False).refusal
     assert wait_after(GRACE_SECONDS, types).refusal.startswith("no node of the cluster has 1 cpu, 1 gpu")
+
+
+@pytest.mark.parametrize("can_grow", [True, False])
+def test_a_unit_that_was_bound_to_nodes_by_their_ids_does_not_wait_for_other_nodes(can_grow: bool) -> None:
+    clock, bound = Clock(), Resources(labels=(("ray.io/node-id", "in(a1,b2)"),))
+    waits = NodeWaits(Types(can_grow=can_grow), 600, clock)
+    waits.look([bound], idle=False)
+    clock.now += GRACE_SECONDS
+
+    (wait,) = waits.look([bound], idle=False)
+
+    assert wait.refusal == (
+        "the nodes that were chosen for this task by their ids have left the cluster (1 cpu, ray.io/node-id=in(a1,b2"
+        ")); start the job again to choose others, or give the nodes of each kind a label of their own"
+    )
+
+
+def test_a_third_of_an_accelerator_is_found_in_the_report_of_the_autoscaler() -> None:
+    request = ResourceRequest(resources_bundle={"CPU": 1.0, "GPU": 0.3333})  # what Ray makes of 1/3
+
+    assert autoscaling._is_for(request, Resources(gpus=1 / 3))
+    assert not autoscaling._is_for(request, Resources(gpus=1 / 4))
+    assert not autoscaling._is_for(request, Resources())
 
 
 def test_a_wait_begins_anew_when_the_node_had_been_there_in_between() -> None:

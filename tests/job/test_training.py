@@ -14,7 +14,7 @@ from rich.console import Console
 from tests.tiny import LAPTOP, alone, plan_of, tiny_data
 
 from quorate.execution.base import Policy, Session
-from quorate.execution.events import Checkpointed, Event, Fitted, OutOfTime, Predicted, Reported, SoFar, Started
+from quorate.execution.events import Checkpointed, Event, Failed, Fitted, OutOfTime, Predicted, Reported, SoFar, Started
 from quorate.execution.interrupt import StopRequest
 from quorate.execution.workplace import Workplace
 from quorate.job.outages import StoreOutages
@@ -180,3 +180,20 @@ def test_the_next_attempt_gets_a_checkpoint_that_is_not_in_the_store_yet(
 
     assert executor.restored == b"epoch 7"
     assert Results(open_store(str(tmp_path / "store"))).checkpoint(plan.tasks[0]) == b"epoch 7"
+
+
+def test_a_network_that_fails_under_a_budget_counts_with_its_last_interim_result(plan: Plan, tmp_path: Path) -> None:
+    # given: the worker of the first network dies for the last time, and the second diverges
+    first, second = plan.tasks
+    events: list[Event] = []
+    for task, status in ((first, "lost"), (second, "diverged")):
+        events += [
+            Started(task, 1, "a worker"),
+            SoFar(task, result(plan, task, 0.5, complete=False)),
+            Failed(task, 6, status, "the worker died", final=True),
+        ]
+
+    work = kept(plan, events, tmp_path)
+
+    assert set(work.fits) == {first.key} and not work.fits[first.key].complete
+    assert set(work.failures) == {second.key} and not work.late

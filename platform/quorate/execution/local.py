@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Literal
 
 from quorate.data.decoding import ThreadDecoder
@@ -127,7 +128,8 @@ class LocalSession:
         """The running tasks that have been silent for too long: they are reported, as a thread cannot be ended."""
         if not self._silence.time.is_time():
             return ()
-        return self._silence.overdue([assignment.task for assignment in self._running.values()])
+        silent = self._silence.overdue([assignment.task for assignment in self._running.values()])
+        return [replace(one, spared="it runs in this process") for one in silent]
 
     def _ask(self, task: Task, what: Literal["finish", "cancel"]) -> bool:
         """Ask a running task to end; False if it does not run."""
@@ -139,7 +141,7 @@ class LocalSession:
 
     def _withdraw(self, task: Task) -> None:
         """Cancel a task that has not begun."""
-        if not self._backlog.cancel(task) and task in self._rest:
+        if not self._backlog.cancel(task):
             self._backlog.cancel_next(task, self._rest)
 
     def _is_over(self) -> bool:

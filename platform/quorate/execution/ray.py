@@ -66,7 +66,7 @@ class RayExecutor(RayDecoder):
         self._nodes, self._autoscaler = Nodes(), Autoscaler()
         self._wait_seconds, self._say = wait_for_nodes, say
         self._requests: list[Any] = []
-        self._probes = Probes()
+        self._probes = Probes(say)
 
     def groups_for(self, resources: Resources, *, present: bool = False) -> Sequence[NodeGroup]:
         if not present and not self.wait_for(resources):
@@ -108,7 +108,8 @@ class RayExecutor(RayDecoder):
 
     @contextmanager
     def open(self, data: JobData, policy: Policy) -> Iterator[Session]:
-        session = RaySession(data, policy, self._nodes, self._autoscaler, self._wait_seconds)
+        without = self._probes.left_out
+        session = RaySession(data, policy, self._nodes, self._autoscaler, self._wait_seconds, without)
         self._withdraw_requests()
         try:
             yield session
@@ -122,15 +123,21 @@ class RayExecutor(RayDecoder):
 
 
 class RaySession:
-    """The session of a cluster."""
+    """The session of a cluster; nothing runs on the nodes `without`."""
 
     def __init__(
-        self, data: JobData, policy: Policy, nodes: Nodes, autoscaler: Autoscaler, wait_for_nodes: float
+        self,
+        data: JobData,
+        policy: Policy,
+        nodes: Nodes,
+        autoscaler: Autoscaler,
+        wait_for_nodes: float,
+        without: frozenset[str],
     ) -> None:
         self._backlog = Backlog(policy, nodes.most_memory, nodes.whole)
         self._nodes, self._autoscaler = nodes, autoscaler
         self._waits, self._look_at = NodeWaits(autoscaler, wait_for_nodes), 0.0
-        self._pool = ActorPool(data, nodes, autoscaler, policy.destination)
+        self._pool = ActorPool(data, nodes, autoscaler, policy.destination, without)
         self._silence, self._heartbeats = SilenceWatch(policy.patience, data), Heartbeats(policy.patience.frozen)
         self._agenda, self._workers = policy.agenda, policy.workers
         self._stopping = self._wants_checkpoint = self._told_to_stop = False
@@ -296,15 +303,18 @@ class RaySession:
         self._retire(actor)
 
     def _end_silent(self) -> Iterator[Event]:
-        """End the workers that are frozen, and those whose tasks have been silent for too long."""
+        """End the workers that are frozen, and end or report those whose tasks have been silent for too long."""
         if not self._silence.time.is_time():
             return
         for actor in self._heartbeats.frozen(self._pool.busy, self._silence.time.seconds):
             yield from self._give_up(actor, "the worker was frozen: its process is stopped")
         for actor in list(self._pool.busy):
             tasks = [assignment.task for assignment in actor.running.values()]
-            if silent := self._silence.overdue(tasks):
+            silent = self._silence.overdue(tasks)
+            if silent and not silent[0].spared:
                 yield from self._give_up(actor, f"the worker was ended: {silent[0]}")
+            else:
+                yield from silent
 
     def _retire(self, actor: Actor) -> None:
         """End an actor; the tasks of its unit that it has not begun wait again."""
@@ -378,8 +388,7 @@ class RaySession:
         if self._backlog.cancel(task):
             return
         for actor in self._pool.busy:
-            if task in actor.rest:
-                self._backlog.cancel_next(task, actor.rest)
+            if self._backlog.cancel_next(task, actor.rest):
                 return
 
 
