@@ -174,6 +174,43 @@ def test_units_get_the_nodes_that_they_need_and_what_no_node_type_has_is_refused
     assert wait_for_nodes(growing, 1, seconds=60, exactly=True) < 60
 
 
+SHRINKS = """
+import sys, time
+from dataclasses import replace
+from quorate.execution.cluster import start_ray
+own = start_ray(sys.argv[1])
+import ray
+from quorate.execution.base import Policy
+from quorate.execution.events import Fitted
+from quorate.execution.ray import RayExecutor
+from quorate.plan.tasks import Resources, Unit
+from tests.execution.jobs import plan_of
+
+executor = RayExecutor(own=own, wait_for_nodes=90)
+plan = plan_of({"brief": {"kind": "odd", "seconds": 4}, "long": {"kind": "odd", "seconds": 45}})
+needs = {"brief": Resources(), "long": Resources(labels=(("ray.io/accelerator-type", "H100"),))}
+most = 0
+with executor.open(plan.context, Policy()) as session:
+    session.submit(Unit((replace(task, resources=needs[task.member]),)) for task in plan.tasks)
+    for event in session.events():
+        alive = sum(node["Alive"] for node in ray.nodes())
+        most = max(most, alive)
+        if isinstance(event, Fitted):
+            print(event.task.member, alive, most, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_node_whose_tasks_have_ended_leaves_while_the_tasks_of_another_node_run(growing: Host) -> None:
+    said = growing.python(SHRINKS, f"{growing.address}:6379", seconds=300).splitlines()
+
+    ends = [line.split() for line in said if line.startswith(("brief", "long"))]
+    assert [name for name, _, _ in ends] == ["brief", "brief", "long", "long"]
+    _, alive, most = ends[-1]
+    assert (alive, most) == ("2", "3"), "the head and the node of the long tasks are left"
+    wait_for_nodes(growing, 1, seconds=60, exactly=True)
+
+
 JOB: dict[str, Any] = {
     "name": "grown",
     "data": {"kind": "digits", "limit": 400},
