@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 import yaml
+from ray.core.generated.autoscaler_pb2 import ResourceRequest
 from tests.clusters import Host, alive_nodes, hosts, start_autoscaling_cluster, wait_for_nodes
 
+from quorate.execution import autoscaling
 from quorate.execution.node_waits import GRACE_SECONDS, NodeWait, NodeWaits
 from quorate.plan.tasks import Resources
 
@@ -76,6 +78,29 @@ def test_a_cluster_that_does_not_grow_refuses_after_a_grace_when_nothing_runs() 
     assert not wait_after(GRACE_SECONDS - 1, types).refusal
     assert not wait_after(GRACE_SECONDS, types, idle=False).refusal
     assert wait_after(GRACE_SECONDS, types).refusal.startswith("no node of the cluster has 1 cpu, 1 gpu")
+
+
+@pytest.mark.parametrize("can_grow", [True, False])
+def test_a_unit_that_was_bound_to_nodes_by_their_ids_does_not_wait_for_other_nodes(can_grow: bool) -> None:
+    clock, bound = Clock(), Resources(labels=(("ray.io/node-id", "in(a1,b2)"),))
+    waits = NodeWaits(Types(can_grow=can_grow), 600, clock)
+    waits.look([bound], idle=False)
+    clock.now += GRACE_SECONDS
+
+    (wait,) = waits.look([bound], idle=False)
+
+    assert wait.refusal == (
+        "the nodes that were chosen for this task by their ids have left the cluster (1 cpu, ray.io/node-id=in(a1,b2"
+        ")); start the job again to choose others, or give the nodes of each kind a label of their own"
+    )
+
+
+def test_a_third_of_an_accelerator_is_found_in_the_report_of_the_autoscaler() -> None:
+    request = ResourceRequest(resources_bundle={"CPU": 1.0, "GPU": 0.3333})  # what Ray makes of 1/3
+
+    assert autoscaling._is_for(request, Resources(gpus=1 / 3))
+    assert not autoscaling._is_for(request, Resources(gpus=1 / 4))
+    assert not autoscaling._is_for(request, Resources())
 
 
 def test_a_wait_begins_anew_when_the_node_had_been_there_in_between() -> None:
@@ -147,6 +172,43 @@ def test_units_get_the_nodes_that_they_need_and_what_no_node_type_has_is_refused
     failed = [line for line in said if line.startswith("Failed")]
     assert len(failed) == 2 and all("no node type of the cluster has 64 cpus" in line for line in failed)
     assert wait_for_nodes(growing, 1, seconds=60, exactly=True) < 60
+
+
+SHRINKS = """
+import sys, time
+from dataclasses import replace
+from quorate.execution.cluster import start_ray
+own = start_ray(sys.argv[1])
+import ray
+from quorate.execution.base import Policy
+from quorate.execution.events import Fitted
+from quorate.execution.ray import RayExecutor
+from quorate.plan.tasks import Resources, Unit
+from tests.execution.jobs import plan_of
+
+executor = RayExecutor(own=own, wait_for_nodes=90)
+plan = plan_of({"brief": {"kind": "odd", "seconds": 4}, "long": {"kind": "odd", "seconds": 45}})
+needs = {"brief": Resources(), "long": Resources(labels=(("ray.io/accelerator-type", "H100"),))}
+most = 0
+with executor.open(plan.context, Policy()) as session:
+    session.submit(Unit((replace(task, resources=needs[task.member]),)) for task in plan.tasks)
+    for event in session.events():
+        alive = sum(node["Alive"] for node in ray.nodes())
+        most = max(most, alive)
+        if isinstance(event, Fitted):
+            print(event.task.member, alive, most, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_node_whose_tasks_have_ended_leaves_while_the_tasks_of_another_node_run(growing: Host) -> None:
+    said = growing.python(SHRINKS, f"{growing.address}:6379", seconds=300).splitlines()
+
+    ends = [line.split() for line in said if line.startswith(("brief", "long"))]
+    assert [name for name, _, _ in ends] == ["brief", "brief", "long", "long"]
+    _, alive, most = ends[-1]
+    assert (alive, most) == ("2", "3"), "the head and the node of the long tasks are left"
+    wait_for_nodes(growing, 1, seconds=60, exactly=True)
 
 
 JOB: dict[str, Any] = {

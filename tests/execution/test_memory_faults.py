@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import deque
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,11 +18,11 @@ from tests.execution.jobs import CNN, failures, fitted, hashes, plan_of, run, ta
 
 from quorate.execution.backlog import Backlog
 from quorate.execution.base import Policy
-from quorate.execution.events import Failed
+from quorate.execution.events import Cancelled, Failed
 from quorate.execution.local import LocalExecutor
 from quorate.execution.memory_faults import exhausted_device, used_when_ended
 from quorate.plan.half_batch import with_half_batch
-from quorate.plan.tasks import Resources, Unit
+from quorate.plan.tasks import Resources, Task, Unit
 from quorate.training.context import MemoryUse
 
 ROOT = Path(__file__).parents[2]
@@ -167,3 +168,15 @@ def test_a_member_that_exhausts_the_memory_of_its_node_fails_alone_after_one_ret
     last = max(i for i, one in enumerate(events) if one in own and one["event"] == "Started")
     assert events[last + 1] in own, "no other task starts or ends while it is alone on the node"
     assert sum(one["event"] == "Fitted" for one in events) == 2
+
+
+def test_a_task_with_half_of_its_batch_that_waits_behind_another_one_can_be_cancelled() -> None:
+    whole = plan_of({"cnn": CNN}).tasks[0]
+    half, rest = replace(whole, halved=True), deque[Task]()
+    rest.append(half)
+    backlog = Backlog(Policy())
+
+    assert backlog.cancel_next(whole, rest), "the caller knows the planned task only"
+
+    assert not rest and list(backlog.ended()) == [Cancelled(half)]
+    assert not backlog.cancel_next(whole, rest)

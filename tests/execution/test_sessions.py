@@ -15,8 +15,10 @@ from sklearn.metrics import log_loss
 from tests.execution.jobs import CNN, failures, fitted, hashes, plan_of, run, task_of
 
 from quorate.data.folds import Folds
+from quorate.execution import interrupt
 from quorate.execution.base import Executor, Policy, Session
 from quorate.execution.events import Cancelled, Event, Fitted, Reported, Started, Stopped
+from quorate.execution.interrupt import StopRequest
 from quorate.execution.local import LocalExecutor
 from quorate.plan.tasks import DataAddition, Plan, Task, Unit
 
@@ -364,3 +366,25 @@ def test_idle_workers_make_room_for_a_unit_that_needs_what_they_hold(ray_session
 
     assert len(fitted(events)) == 1
     assert time.monotonic() - begun < 60
+
+
+def test_a_halted_session_gives_up_a_task_that_does_not_report(
+    executor: Executor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given: one task that hangs for minutes, and others that wait; the lease of the job is lost meanwhile
+    monkeypatch.setattr(interrupt, "_GRACE_SECONDS", 0.5)
+    plan = plan_of({"odd": {"kind": "odd", "what": "hang_once", "mark": str(tmp_path / "mark")}})
+    request, events, halted = StopRequest(), list[Event](), 0.0
+
+    with executor.open(plan.context, Policy(workers=1)) as session:
+        session.submit(each(plan.tasks))
+        request.attach(session)
+        for event in session.events():
+            events.append(event)
+            if isinstance(event, Started):
+                request.halt()
+                halted = time.monotonic()
+
+        assert time.monotonic() - halted < 5
+    assert sum(isinstance(event, Started) for event in events) == 1
+    assert {event.task.key for event in events if isinstance(event, Stopped)} == {task.key for task in plan.tasks}

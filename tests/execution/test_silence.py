@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.execution.jobs import CNN, failures, fitted, plan_of, run, task_of
 
@@ -66,7 +67,7 @@ def test_a_network_may_be_silent_for_five_of_its_epochs_and_at_least_for_two_min
 
 def test_the_limit_doubles_each_time_that_a_task_was_ended(plan: Plan) -> None:
     clock = Clock()
-    watch, task = SilenceWatch(Patience(unmeasured=10), plan.context, clock), task_of(plan, "forest")
+    watch, task = SilenceWatch(Patience(unmeasured=10), plan.context, clock), task_of(plan, "cnn")
     found = []
     for attempt in range(3):
         watch.on(Started(task, attempt + 1, "here:1"))
@@ -74,6 +75,32 @@ def test_the_limit_doubles_each_time_that_a_task_was_ended(plan: Plan) -> None:
         watch.forget([task])
 
     assert found == [pytest.approx(10, abs=2), pytest.approx(20, abs=2), pytest.approx(40, abs=2)]
+
+
+def test_a_task_without_epochs_is_only_reported_before_a_similar_one_has_been_measured(plan: Plan) -> None:
+    # given: two folds of a forest, which give no event until their ends
+    clock = Clock()
+    watch = SilenceWatch(Patience(), plan.context, clock)
+    first, second = (task for task in plan.tasks if task.member == "forest")
+    watch.on(Started(first, 1, "here:1"))
+    watch.on(Started(second, 1, "here:2"))
+    found: list[Silent] = []
+    while clock.now < 1000 + 3600:
+        clock.now += 1.0
+        if watch.time.is_time():
+            found += watch.overdue([first])
+
+    # then: it is reported after 10, 20 and 40 min, and would be after 80
+    assert [one.seconds for one in found] == [pytest.approx(600 * 2**n, abs=3) for n in range(3)]
+    assert {one.spared for one in found} == {"no similar task has been measured yet"}
+
+    # when: the second fold has taken an hour; then: the first may take five times as long
+    proba = np.full((len(plan.context.folds[second.fold].valid), 10), 0.1, np.float32)
+    watch.on(Fitted(second, proba, [], {}, 3600.0, True))
+    while not (late := watch.time.is_time() and watch.overdue([first])):
+        clock.now += 1.0
+    assert clock.now - 1000 == pytest.approx(5 * 4 * 3600, rel=0.01), "it predicts 4 times the rows that it fits"
+    assert not late[0].spared
 
 
 def test_time_in_which_the_driver_read_no_events_does_not_count(plan: Plan) -> None:

@@ -12,7 +12,7 @@ from tests.tiny import plan_of
 from quorate.execution.content import WrittenBlob
 from quorate.execution.events import Checkpointed
 from quorate.execution.interrupt import StopRequest
-from quorate.job.commits import MOST_BYTES, CommitQueue
+from quorate.job.commits import MOST_BYTES, CommitQueue, WaitingStates
 from quorate.job.outages import StoreOutages
 from quorate.plan.tasks import FitTask
 from quorate.store import LeaseLost
@@ -24,9 +24,12 @@ def nothing() -> None:
     pass
 
 
-def queue(stop: StopRequest, states: list[Checkpointed] | None = None) -> CommitQueue:
+def queue(
+    stop: StopRequest, states: list[Checkpointed] | None = None, waiting: WaitingStates | None = None
+) -> CommitQueue:
     keep: Callable[[Checkpointed], None] = [].append if states is None else states.append  # type: ignore[assignment]
-    return CommitQueue(StoreOutages(print, stopping=lambda: stop.requested), stop, keep)
+    outages = StoreOutages(print, stopping=lambda: stop.requested)
+    return CommitQueue(outages, stop, keep, waiting or WaitingStates())
 
 
 def state(task: FitTask, number: int) -> Checkpointed:
@@ -122,3 +125,40 @@ def test_a_checkpoint_without_room_is_dropped_except_when_the_job_stops() -> Non
         go.set()
 
     assert states == [Checkpointed(second, b"state")]
+
+
+def test_the_last_checkpoint_of_a_task_that_stops_is_never_dropped() -> None:
+    first, second = TASKS[:2]
+    go, states = threading.Event(), []
+
+    with queue(StopRequest(), states) as commits:
+        commits.put(MOST_BYTES, lambda: go.wait(10), nothing)
+        commits.put_state(Checkpointed(first, b"state"))
+        commits.put_state(Checkpointed(second, b"state", last=True))
+        go.set()
+
+    assert states == [Checkpointed(second, b"state", last=True)]
+
+
+def test_a_checkpoint_can_be_read_until_it_is_in_the_store() -> None:
+    task, waiting = TASKS[0], WaitingStates()
+    begun, go, result_go = threading.Event(), threading.Event(), threading.Event()
+    kept: list[Checkpointed] = []
+
+    def keep(taken: Checkpointed) -> None:
+        begun.set()
+        go.wait(10)
+        kept.append(taken)
+
+    stop = StopRequest()
+    with CommitQueue(StoreOutages(print, stopping=lambda: False), stop, keep, waiting) as commits:
+        commits.put(1, lambda: result_go.wait(10), nothing)
+        commits.put_state(state(task, 1))
+        assert waiting.newest(task) == state(task, 1), "the write of a result is before it"
+        result_go.set()
+        begun.wait(10)
+        assert waiting.newest(task) == state(task, 1), "it is being written"
+        commits.put_state(state(task, 2))
+        go.set()
+
+    assert kept == [state(task, 1), state(task, 2)] and waiting.newest(task) is None

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
+from quorate.execution.budget import Budget
+from quorate.execution.interrupt import StopRequest
 from quorate.job import outages
 from quorate.job.outages import StoreOutages
+from quorate.job.run import _is_over
 from quorate.store import StoreRefused, StoreUnavailable
 
 AWAY = StoreUnavailable(None, "the store is unavailable: it does not answer", "s3://bucket/x")
@@ -69,6 +74,20 @@ def test_what_does_not_pass_is_not_waited_for(error: Exception) -> None:
         StoreOutages(said.append, stopping=lambda: False).sit_out(failing(error))
 
     assert said == []
+
+
+def test_a_job_does_not_wait_for_the_store_longer_than_its_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outages, "_PAUSE_SECONDS", 0.02)
+    begun = time.monotonic()
+    over = partial(_is_over, StopRequest(), Budget(0.3, begun))
+    outage = StoreOutages(print, stopping=over)
+
+    assert outage.sit_out(failing(AWAY)) == "done"
+    with pytest.raises(StoreUnavailable):
+        outage.sit_out(failing(*[AWAY] * 1000))
+
+    assert 0.3 <= time.monotonic() - begun < 5
+    assert not _is_over(StopRequest(), None), "without a budget only a stop ends the wait"
 
 
 def test_a_job_that_is_stopped_does_not_wait_for_the_store() -> None:

@@ -1,8 +1,9 @@
-"""Which events of an executor are stored if an attempt's memory was overwritten."""
+"""Which events of an executor are stored, and what the next attempt at a task gets."""
 
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from rich.console import Console
 from tests.tiny import LAPTOP, alone, plan_of, tiny_data
 
 from quorate.execution.base import Policy, Session
-from quorate.execution.events import Event, Fitted, OutOfTime, Predicted, Reported, SoFar, Started
+from quorate.execution.events import Checkpointed, Event, Failed, Fitted, OutOfTime, Predicted, Reported, SoFar, Started
 from quorate.execution.interrupt import StopRequest
 from quorate.execution.workplace import Workplace
 from quorate.job.outages import StoreOutages
@@ -66,7 +67,7 @@ class Scripted:
     def events(self) -> Iterator[Event]:
         yield from self._events
 
-    def stop(self) -> None: ...
+    def stop(self, within: float | None = None) -> None: ...
 
     def checkpoint(self) -> None: ...
 
@@ -82,8 +83,9 @@ def result(plan: Plan, task: FitTask, *losses: float, complete: bool) -> Fitted:
     return Fitted(task, valid, [epoch(loss) for loss in losses], {"a": b"weights"}, 1.0, complete)
 
 
-def kept(plan: Plan, events: Sequence[Event], folder: Path) -> JobProgress:
+def kept(plan: Plan, events: Sequence[Event] | Scripted, folder: Path) -> JobProgress:
     """The progress after `train` has handled these events."""
+    executor = events if isinstance(events, Scripted) else Scripted(events)
     job = spec.validate(jobfile.parse(JOB, name="job.yaml"), base=folder)
     run, console = RunFolder.create(folder / "runs", job), Console(file=io.StringIO())
     work, results = JobProgress(), Results(open_store(str(folder / "store")))
@@ -93,7 +95,7 @@ def kept(plan: Plan, events: Sequence[Event], folder: Path) -> JobProgress:
     with JobSession(stop) as session, RunLogs(run.path) as logs:
         outages = StoreOutages(console.print, stopping=lambda: stop.requested)
         trainer = Trainer(job, place, results, tracker, logs, Screen(console, console), stop, session, outages)
-        train(units, plan, work, Scripted(events), trainer)
+        train(units, plan, work, executor, trainer)
     assert all(results.find(task) is None for task in plan.tasks if task.key not in work.fits)
     return work
 
@@ -146,3 +148,52 @@ def test_an_interim_result_that_disagrees_with_an_earlier_attempt_is_rejected(pl
 
     assert set(work.fits) == {second.key} and not work.fits[second.key].complete
     assert set(work.failures) == {first.key} and not work.late
+
+
+class Draining(Scripted):
+    """Its task stops after a checkpoint, and at once the next attempt asks for the newest one."""
+
+    def __init__(self, task: FitTask, write: threading.Event) -> None:
+        self._task, self._write = task, write
+        self.restored: bytes | None = None
+
+    @contextmanager
+    def open(self, data: JobData, policy: Policy) -> Iterator[Session]:
+        self._policy = policy
+        yield self
+
+    def events(self) -> Iterator[Event]:
+        yield Started(self._task, 1, "a worker")
+        yield Checkpointed(self._task, b"epoch 7", last=True)
+        self.restored = self._policy.sources.checkpoint(self._task)
+        self._write.set()
+
+
+def test_the_next_attempt_gets_a_checkpoint_that_is_not_in_the_store_yet(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, keep = threading.Event(), Results.keep_checkpoint
+    monkeypatch.setattr(Results, "keep_checkpoint", lambda self, taken: (write.wait(10), keep(self, taken)))
+    executor = Draining(plan.tasks[0], write)
+
+    kept(plan, executor, tmp_path)
+
+    assert executor.restored == b"epoch 7"
+    assert Results(open_store(str(tmp_path / "store"))).checkpoint(plan.tasks[0]) == b"epoch 7"
+
+
+def test_a_network_that_fails_under_a_budget_counts_with_its_last_interim_result(plan: Plan, tmp_path: Path) -> None:
+    # given: the worker of the first network dies for the last time, and the second diverges
+    first, second = plan.tasks
+    events: list[Event] = []
+    for task, status in ((first, "lost"), (second, "diverged")):
+        events += [
+            Started(task, 1, "a worker"),
+            SoFar(task, result(plan, task, 0.5, complete=False)),
+            Failed(task, 6, status, "the worker died", final=True),
+        ]
+
+    work = kept(plan, events, tmp_path)
+
+    assert set(work.fits) == {first.key} and not work.fits[first.key].complete
+    assert set(work.failures) == {second.key} and not work.late

@@ -87,6 +87,8 @@ class Actor:
     """The id of its node, and `pid` its process there; empty until they are known."""
     pid: int = 0
     node_asked: Any = None
+    counts: bool = True
+    """Whether its resources are of those that are held: not on a node that is left out of the totals."""
     leaves: bool = False
     """Whether its node is about to leave, and it was asked to stop."""
     placed: int = 0
@@ -124,10 +126,18 @@ class ActorPool:
 
     An idle actor is used again for a unit with the same resources. It is given up when a waiting unit lacks what it
     holds, and after `_IDLE_SECONDS`. Pending actors wait for new nodes (`want`). The data of the job are placed once,
-    and additions are sent to each actor.
+    and additions are sent to each actor. No actor starts on the nodes `without`.
     """
 
-    def __init__(self, data: JobData, nodes: Nodes, autoscaler: Autoscaler, destination: Destination | None) -> None:
+    def __init__(
+        self,
+        data: JobData,
+        nodes: Nodes,
+        autoscaler: Autoscaler,
+        destination: Destination | None,
+        without: frozenset[str] = frozenset(),
+    ) -> None:
+        self._without = without
         self._data, self._nodes, self._autoscaler = ray.put(data), nodes, autoscaler
         # not as a plain argument, which Ray keeps in the table of actors: it may hold credentials
         self._destination = ray.put(destination)
@@ -219,7 +229,7 @@ class ActorPool:
         idle = self._idle.get(actor.resources, [])
         if actor in idle:
             idle.remove(actor)
-        self._held.subtract(needs(actor.resources))
+        self._count(actor, counts=False)
 
     def on_silent_nodes(self) -> list[Actor]:
         """The busy actors whose node does not answer; no new one starts there, and the idle ones are ended.
@@ -227,9 +237,9 @@ class ActorPool:
         Actors on nodes that are about to leave are asked to checkpoint and stop.
         """
         self._ask_for_nodes()
-        self._pulses.look({actor.node for actor in self._busy.values() if actor.node})
+        self._pulses.look({actor.node for actor in [*self._busy.values(), *self._idlers()] if actor.node})
         silent, draining = self._pulses.silent, self._draining.nodes()
-        self._nodes.leave_out(silent | draining)
+        self._leave_out(silent | draining | self._without)
         for actor in self._idlers():
             if actor.node in silent or actor.node in draining:
                 self.retire(actor)
@@ -238,6 +248,18 @@ class ActorPool:
                 actor.leaves = True
                 actor.handle.stop.remote()
         return [actor for actor in self._busy.values() if actor.node in silent]
+
+    def _leave_out(self, nodes: frozenset[str]) -> None:
+        """Do not count these nodes, nor what their actors hold."""
+        self._nodes.leave_out(nodes)
+        for actor in [*self._busy.values(), *self._idlers()]:
+            self._count(actor, counts=actor.node not in nodes)
+
+    def _count(self, actor: Actor, *, counts: bool) -> None:
+        """Count the resources of an actor as held, or no longer."""
+        if counts != actor.counts:
+            actor.counts = counts
+            (self._held.update if counts else self._held.subtract)(needs(actor.resources))
 
     def _ask_for_nodes(self) -> None:
         """Learn the nodes of actors that have started."""
@@ -290,7 +312,7 @@ class ActorPool:
 
     def _create(self, resources: Resources) -> Any:
         options = actor_options(resources)
-        if without := self._pulses.silent:
+        if without := self._pulses.silent | self._without:
             others = {NODE_ID: f"!in({','.join(sorted(without))})"}
             options["label_selector"] = others | options.get("label_selector", {})
         actor_class: Any = Worker

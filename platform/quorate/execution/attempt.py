@@ -223,7 +223,7 @@ class _TaskRun:
         taken = state()
         if taken:
             content = pack_state({"state": taken, "seconds": self._spent + (now - self._begun) / self._among})
-            self._emit(Checkpointed(self._task, self._write(content)))
+            self._emit(Checkpointed(self._task, self._write(content), last=stop))
         self._last = time.monotonic()
         self._checkpoint = self._last - now
         self._interval = max(self._interval, self._checkpoint / _COST_OF_CHECKPOINTS)

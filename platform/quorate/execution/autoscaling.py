@@ -15,6 +15,8 @@ from quorate.plan.tasks import Resources
 
 _REFRESH_SECONDS = 1.0
 _ANSWER_SECONDS = 5
+_ROUNDING = 1e-4
+"""Ray counts resources in units of 1e-4, so that it reports a third of an accelerator as 0.3333."""
 
 
 class Autoscaler:
@@ -77,7 +79,8 @@ def _is_worker(node: Any) -> bool:
 
 def _is_for(request: Any, resources: Resources) -> bool:
     """Whether a request of the autoscaler's report is that of a unit with these resources."""
-    if dict(request.resources_bundle) != amounts(resources):
+    bundle, wanted = dict(request.resources_bundle), amounts(resources)
+    if bundle.keys() != wanted.keys() or any(abs(bundle[name] - wanted[name]) > _ROUNDING for name in bundle):
         return False
     constraints = [one for selector in request.label_selectors for one in selector.label_constraints]
     asked = {one.label_key: sorted(one.label_values) for one in constraints}

@@ -105,10 +105,14 @@ class Backlog:
             self._ended.append(Cancelled(task))
         return removed
 
-    def cancel_next(self, task: Task, rest: deque[Task]) -> None:
-        """Cancel a task that waits behind another one of its unit."""
-        rest.remove(task)
-        self._ended.append(Cancelled(task))
+    def cancel_next(self, task: Task, rest: deque[Task]) -> bool:
+        """Cancel a task that waits behind another one of its unit; False if it is not one of these."""
+        for waiting in rest:
+            if waiting.key == task.key:  # not `==`: with half of the batch, it is another object
+                rest.remove(waiting)
+                self._ended.append(Cancelled(waiting))
+                return True
+        return False
 
     def is_asked_to_end(self, task: Task) -> None:
         """Do not repeat this running task if it fails."""

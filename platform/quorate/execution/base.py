@@ -88,8 +88,11 @@ class Session(Protocol):
         The caller handles each event before it takes the next.
         """
 
-    def stop(self) -> None:
-        """Ask every running task to checkpoint and end, and start no other; safe to call from a signal handler."""
+    def stop(self, within: float | None = None) -> None:
+        """Ask every running task to checkpoint and end, and start no other; safe to call from a signal handler.
+
+        Tasks that have not ended `within` seconds are given up; by default they have any time.
+        """
 
     def checkpoint(self) -> None:
         """Ask every running task for a checkpoint now; the tasks continue. Safe to call from a signal handler."""

@@ -38,11 +38,13 @@ class NodeAwaited:
 
 @dataclass(frozen=True)
 class Silent:
-    """A running task has given no event for longer than the limit, in seconds; nothing ends it."""
+    """A running task has given no event for longer than the limit, in seconds."""
 
     task: Task
     seconds: float
     limit: float
+    spared: str = ""
+    """Why it is not ended; empty if it is."""
 
     def __str__(self) -> str:
         return f"no event for {format_seconds(self.seconds)}, with a limit of {format_seconds(self.limit)}"
@@ -63,6 +65,8 @@ class Checkpointed:
 
     task: FitTask
     content: Content
+    last: bool = False
+    """Whether the task stops after it: the next attempt at the task needs it."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from quorate.errors import Interrupted
 from quorate.execution.base import Session
 
 _GRACE_SECONDS = 8.5
-"""Seconds after a signal until the process ends even if a task has not stopped: a command ends within ten seconds."""
+"""Seconds after a signal until the process ends even if a task has not stopped, and after `halt` until such a task is
+given up: a command ends within ten seconds."""
 
 
 class StopRequest:
@@ -35,13 +36,14 @@ class StopRequest:
         """Set the session that signals stop."""
         self._session = session
         if self._halted and session is not None:
-            session.stop()
+            session.stop(within=_GRACE_SECONDS)
 
     def halt(self) -> None:
-        """Stop the running tasks as a signal would; the caller reports the reason. May be called from any thread."""
+        """Stop the running tasks as a signal would, and give up those that have not stopped in time; the caller reports
+        the reason. May be called from any thread."""
         self._halted = True
         if (session := self._session) is not None:
-            session.stop()
+            session.stop(within=_GRACE_SECONDS)
 
     @property
     def requested(self) -> bool:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Literal
 
 from quorate.data.decoding import ThreadDecoder
 from quorate.execution.assignment import Assignment, Control
 from quorate.execution.backlog import Backlog
 from quorate.execution.base import Policy, Session
-from quorate.execution.budget import Agenda
 from quorate.execution.content import inline
 from quorate.execution.events import ENDS, Event
 from quorate.execution.hardware import this_node
@@ -60,6 +62,8 @@ class LocalSession:
         """By the key of the task."""
         self._stream: Iterator[Event] | None = None
         self._silence = SilenceWatch(policy.patience, data)
+        self._give_up_at = math.inf
+        """When a task that was asked to stop is given up, on the clock of `time.monotonic`."""
 
     def submit(self, units: Iterable[Unit]) -> None:
         self._backlog.submit(units)
@@ -93,7 +97,9 @@ class LocalSession:
             yield self._backlog.counted(event)
             del event  # it may hold a result, and the next one can take hours
 
-    def stop(self) -> None:
+    def stop(self, within: float | None = None) -> None:
+        if within is not None:
+            self._give_up_at = time.monotonic() + within
         self._control.stop.set()
 
     def checkpoint(self) -> None:
@@ -114,15 +120,16 @@ class LocalSession:
             self._rest.extend(unit.tasks)
         assignments = self._backlog.next_tasks(self._rest)
         self._running = {assignment.task.key: assignment for assignment in assignments}
-        over = self._watched(agenda) if agenda is not None else None
-        self._stream = stream(assignments, self._data, self._control, over=over, watch=self._silent, write=self._write)
+        over, watch = self._is_over, self._silent
+        self._stream = stream(assignments, self._data, self._control, over=over, watch=watch, write=self._write)
         return True
 
     def _silent(self) -> Sequence[Event]:
         """The running tasks that have been silent for too long: they are reported, as a thread cannot be ended."""
         if not self._silence.time.is_time():
             return ()
-        return self._silence.overdue([assignment.task for assignment in self._running.values()])
+        silent = self._silence.overdue([assignment.task for assignment in self._running.values()])
+        return [replace(one, spared="it runs in this process") for one in silent]
 
     def _ask(self, task: Task, what: Literal["finish", "cancel"]) -> bool:
         """Ask a running task to end; False if it does not run."""
@@ -134,14 +141,12 @@ class LocalSession:
 
     def _withdraw(self, task: Task) -> None:
         """Cancel a task that has not begun."""
-        if not self._backlog.cancel(task) and task in self._rest:
+        if not self._backlog.cancel(task):
             self._backlog.cancel_next(task, self._rest)
 
-    def _watched(self, agenda: Agenda) -> Callable[[], bool]:
-        """Whether to give up the task; each call also updates the deadline of the task."""
-
-        def over() -> bool:
+    def _is_over(self) -> bool:
+        """Whether to give up the running tasks; each call also updates their deadline."""
+        agenda = self._backlog.agenda
+        if agenda is not None:
             self._control.end_in(agenda.seconds_left())
-            return agenda.over()
-
-        return over
+        return (agenda is not None and agenda.over()) or time.monotonic() >= self._give_up_at

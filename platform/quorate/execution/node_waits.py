@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from quorate.errors import UserError
+from quorate.plan.groups import NODE_ID
 from quorate.plan.tasks import Resources
 from quorate.quantities import format_seconds
 
@@ -62,8 +63,14 @@ class NodeWaits:
 
     def _wait(self, resources: Resources, seconds: float, idle: bool) -> NodeWait:
         grows = self._types.can_grow
-        limit, refusal = self._limit if grows else GRACE_SECONDS, ""
-        if grows and seconds >= limit:
+        bound = any(name == NODE_ID for name, _ in resources.labels)  # a new node has another id
+        limit, refusal = self._limit if grows and not bound else GRACE_SECONDS, ""
+        if bound and seconds >= limit:
+            refusal = (
+                f"the nodes that were chosen for this task by their ids have left the cluster ({resources}); start the "
+                "job again to choose others, or give the nodes of each kind a label of their own"
+            )
+        elif grows and seconds >= limit:
             refusal = (
                 f"no node with {resources} joined the cluster within {format_seconds(limit)}; look at `ray status`, or "
                 "raise execution.wait_for_nodes"

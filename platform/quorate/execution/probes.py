@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -27,30 +28,60 @@ def _probe() -> Hardware:
 
 
 class Probes:
-    """What is known of the nodes of the cluster, by their ids."""
+    """What is known of the nodes of the cluster that have processors, by their ids; `say` shows a note."""
 
-    def __init__(self) -> None:
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
         self._hardware: dict[str, Hardware] = {}
+        self._faults: dict[str, str] = {}
+        """Why nodes are left out."""
+
+    @property
+    def left_out(self) -> frozenset[str]:
+        """The ids of the nodes whose probe failed."""
+        return frozenset(self._faults)
 
     def nodes(self) -> list[Node]:
         """The living nodes; those that are new are probed first, all at the same time.
 
-        A node that is lost during its probe is left out. Raises `ClusterError` if a node does not answer.
+        A node that is lost during its probe is left out, and with a note one whose probe fails. Raises `ClusterError`
+        if all fail.
         """
-        alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
-        asked = {name: _probe.options(scheduling_strategy=_on(name)).remote() for name in alive.keys() - self._hardware}
+        alive = {node["NodeID"]: node for node in _alive() if {"CPU", "GPU"} & node["Resources"].keys()}
+        new = alive.keys() - self._hardware.keys() - self._faults.keys()
+        asked = {name: _probe.options(scheduling_strategy=_on(name)).remote() for name in new}
         _, late = ray.wait(list(asked.values()), num_returns=len(asked), timeout=_PATIENCE) if asked else ([], [])
         for name, answer in asked.items():
             if answer in late:
-                host = alive[name]["NodeManagerHostname"]
-                raise ClusterError(f"the node {host} ({name}) did not answer for {_PATIENCE:.0f} s; restart it")
+                self._leave_out(alive[name], f"did not answer for {_PATIENCE:.0f} s; restart it")
+                continue
             try:
                 self._hardware[name] = ray.get(answer)
-            except RayError:
-                if any(node["NodeID"] == name and node["Alive"] for node in ray.nodes()):
-                    raise
-                del alive[name]
-        return [_node(alive[name], self._hardware[name]) for name in alive]
+            except RayError as error:
+                if not any(node["NodeID"] == name for node in _alive()):
+                    del alive[name]
+                    continue
+                self._leave_out(
+                    alive[name],
+                    f"cannot run Quorate: {_last_line(error)}; install the same packages there as on this machine",
+                )
+        if alive and not alive.keys() & self._hardware.keys():
+            raise ClusterError("no node of the cluster can be used: " + "; ".join(self._faults[name] for name in alive))
+        return [_node(alive[name], self._hardware[name]) for name in alive if name in self._hardware]
+
+    def _leave_out(self, node: dict[str, Any], fault: str) -> None:
+        name = node["NodeID"]
+        self._faults[name] = f"the node {node['NodeManagerHostname']} ({name}) {fault}"
+        self._say(f"{self._faults[name]}. The job goes on without it")
+
+
+def _alive() -> list[dict[str, Any]]:
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
+def _last_line(error: RayError) -> str:
+    """The last line of the traceback of a probe, or of Ray's message."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
 
 
 def _on(name: str) -> Any:

@@ -52,7 +52,11 @@ class Pulses:
         return frozenset(name for name, one in self._patients.items() if one.seen and one.since < late)
 
     def look(self, nodes: Iterable[str]) -> None:
-        """Take the answers, and ask these nodes again; those that do not answer are kept until they do or are dead."""
+        """Take the answers, and ask these nodes again.
+
+        The processes on other nodes end, because an autoscaler keeps a node that has one; only silent nodes are watched
+        until they answer or are dead.
+        """
         now = time.monotonic()
         if now < self._look_at:
             return
@@ -60,7 +64,10 @@ class Pulses:
         waiting = {one.asked: name for name, one in self._patients.items()}
         for answer in ray.wait(list(waiting), num_returns=len(waiting), timeout=0)[0] if waiting else ():
             self._answered(waiting[answer], answer)
-        for name in set(nodes) - self._patients.keys() - {self._here}:
+        wanted = set(nodes)
+        for name in self._patients.keys() - wanted - self.silent:
+            ray.kill(self._patients.pop(name).handle)
+        for name in wanted - self._patients.keys() - {self._here}:
             actor_class: Any = Pulse
             handle = actor_class.options(scheduling_strategy=NodeAffinitySchedulingStrategy(name, soft=False)).remote()
             self._patients[name] = _Patient(handle, handle.beat.remote(), now)

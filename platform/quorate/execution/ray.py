@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -66,7 +67,7 @@ class RayExecutor(RayDecoder):
         self._nodes, self._autoscaler = Nodes(), Autoscaler()
         self._wait_seconds, self._say = wait_for_nodes, say
         self._requests: list[Any] = []
-        self._probes = Probes()
+        self._probes = Probes(say)
 
     def groups_for(self, resources: Resources, *, present: bool = False) -> Sequence[NodeGroup]:
         if not present and not self.wait_for(resources):
@@ -115,7 +116,8 @@ class RayExecutor(RayDecoder):
 
     @contextmanager
     def open(self, data: JobData, policy: Policy) -> Iterator[Session]:
-        session = RaySession(data, policy, self._nodes, self._autoscaler, self._wait_seconds)
+        without = self._probes.left_out
+        session = RaySession(data, policy, self._nodes, self._autoscaler, self._wait_seconds, without)
         self._withdraw_requests()
         try:
             yield session
@@ -129,18 +131,26 @@ class RayExecutor(RayDecoder):
 
 
 class RaySession:
-    """The session of a cluster."""
+    """The session of a cluster; nothing runs on the nodes `without`."""
 
     def __init__(
-        self, data: JobData, policy: Policy, nodes: Nodes, autoscaler: Autoscaler, wait_for_nodes: float
+        self,
+        data: JobData,
+        policy: Policy,
+        nodes: Nodes,
+        autoscaler: Autoscaler,
+        wait_for_nodes: float,
+        without: frozenset[str],
     ) -> None:
         self._backlog = Backlog(policy, nodes.most_memory, nodes.whole)
         self._nodes, self._autoscaler = nodes, autoscaler
         self._waits, self._look_at = NodeWaits(autoscaler, wait_for_nodes), 0.0
-        self._pool = ActorPool(data, nodes, autoscaler, policy.destination)
+        self._pool = ActorPool(data, nodes, autoscaler, policy.destination, without)
         self._silence, self._heartbeats = SilenceWatch(policy.patience, data), Heartbeats(policy.patience.frozen)
         self._agenda, self._workers = policy.agenda, policy.workers
         self._stopping = self._wants_checkpoint = self._told_to_stop = False
+        self._give_up_at = math.inf
+        """When tasks that were asked to stop are given up, on the clock of `time.monotonic`."""
         self._spared: set[str] = set()
         """The keys of tasks whose idle worker died before they started."""
 
@@ -163,6 +173,7 @@ class RaySession:
             yield from self._backlog.ended()
             if self._stopping:
                 self._backlog.end_all(stopped=True)
+                yield from self._give_up_stopping()
             elif self._agenda is not None and self._agenda.over() and not self._arriving(self._agenda):
                 yield from self._out_of_time()
             else:
@@ -180,7 +191,9 @@ class RaySession:
             else:
                 self._without_use()
 
-    def stop(self) -> None:
+    def stop(self, within: float | None = None) -> None:
+        if within is not None:
+            self._give_up_at = time.monotonic() + within
         self._stopping = True
 
     def checkpoint(self) -> None:
@@ -298,15 +311,18 @@ class RaySession:
         self._retire(actor)
 
     def _end_silent(self) -> Iterator[Event]:
-        """End the workers that are frozen, and those whose tasks have been silent for too long."""
+        """End the workers that are frozen, and end or report those whose tasks have been silent for too long."""
         if not self._silence.time.is_time():
             return
         for actor in self._heartbeats.frozen(self._pool.busy, self._silence.time.seconds):
             yield from self._give_up(actor, "the worker was frozen: its process is stopped")
         for actor in list(self._pool.busy):
             tasks = [assignment.task for assignment in actor.running.values()]
-            if silent := self._silence.overdue(tasks):
+            silent = self._silence.overdue(tasks)
+            if silent and not silent[0].spared:
                 yield from self._give_up(actor, f"the worker was ended: {silent[0]}")
+            else:
+                yield from silent
 
     def _retire(self, actor: Actor) -> None:
         """End an actor; the tasks of its unit that it has not begun wait again."""
@@ -320,12 +336,22 @@ class RaySession:
     def _out_of_time(self) -> Iterator[OutOfTime]:
         """End the training: give up running tasks with their workers, and end waiting tasks."""
         self._pool.want({})
+        for task in self._abandoned():
+            yield OutOfTime(task, True, "it had not ended when the time for training was over")
+        self._backlog.end_all(stopped=False)
+
+    def _give_up_stopping(self) -> Iterator[Stopped]:
+        """Give up the tasks that were asked to stop and have not ended in time, with their workers."""
+        if time.monotonic() >= self._give_up_at:
+            yield from map(Stopped, self._abandoned())
+            self._backlog.end_all(stopped=True)
+
+    def _abandoned(self) -> Iterator[Task]:
+        """End all busy workers, and yield the tasks that they ran."""
         for actor in list(self._pool.busy):
             tasks = [assignment.task for assignment in actor.running.values()]
             self._retire(actor)
-            for task in tasks:
-                yield OutOfTime(task, True, "it had not ended when the time for training was over")
-        self._backlog.end_all(stopped=False)
+            yield from tasks
 
     def _without_use(self) -> None:
         """Nothing runs: end waiting tasks that would not end in time under a budget, as no running task can improve the
@@ -370,8 +396,7 @@ class RaySession:
         if self._backlog.cancel(task):
             return
         for actor in self._pool.busy:
-            if task in actor.rest:
-                self._backlog.cancel_next(task, actor.rest)
+            if self._backlog.cancel_next(task, actor.rest):
                 return
 
 

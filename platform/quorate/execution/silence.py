@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from quorate.execution.estimates import Estimates
+from quorate.execution.estimates import Estimates, epochs_of
 from quorate.execution.events import ENDS, Event, NodeAwaited, Silent
 from quorate.plan.tasks import FitTask, JobData, Task
 
@@ -55,7 +55,8 @@ class SilenceWatch:
     """The running tasks of a session, and the time since the newest event of each.
 
     The limit of a task doubles each time that it was ended for its silence. So a task whose estimate is far too short
-    still ends.
+    still ends. A task without epochs, which gives no event until its end, is only reported before a similar one has
+    been measured: nothing would be left of hours of work.
     """
 
     def __init__(self, patience: Patience, data: JobData, clock: Callable[[], float] = time.monotonic) -> None:
@@ -64,6 +65,7 @@ class SilenceWatch:
         self._heard: dict[str, float] = {}
         """When the newest event of a running task arrived, by its key."""
         self._ended: Counter[str] = Counter()
+        self._reported: Counter[str] = Counter()
         self.time = AttendedTime(clock)
 
     def on(self, event: Event) -> None:
@@ -77,29 +79,35 @@ class SilenceWatch:
             self._heard[event.task.key] = self.time.seconds
 
     def overdue(self, tasks: Collection[Task]) -> list[Silent]:
-        """The tasks that a worker runs, if all of them have been silent for too long; each then counts as ended."""
+        """The tasks that a worker runs, if all of them have been silent for too long; each then counts as ended, or as
+        reported if it is spared."""
         heard = [self._heard[task.key] for task in tasks if task.key in self._heard]
         if self._patience.factor is None or not heard:
             return []  # a worker that has not started yet can wait for its process or its data
-        quiet, limit = self.time.seconds - max(heard), self._limit(tasks, self._patience.factor)
+        measured = all(map(self._estimates.observed, tasks))
+        spared = "" if measured or all(map(epochs_of, tasks)) else "no similar task has been measured yet"
+        counts = self._reported if spared else self._ended
+        limit = self._limit(tasks, self._patience.factor, measured=measured)
+        limit *= 2 ** max(counts[task.key] for task in tasks)
+        quiet = self.time.seconds - max(heard)
         if quiet <= limit:
             return []
         for task in tasks:
-            self._ended[task.key] += 1
-            self._heard[task.key] = self.time.seconds
-        return [Silent(task, quiet, limit) for task in tasks]
+            counts[task.key] += 1
+            if not spared:
+                self._heard[task.key] = self.time.seconds
+        return [Silent(task, quiet, limit, spared) for task in tasks]
 
     def forget(self, tasks: Collection[Task]) -> None:
         """Tasks whose worker has ended are silent until they start again."""
         for task in tasks:
             self._heard.pop(task.key, None)
 
-    def _limit(self, tasks: Collection[Task], factor: float) -> float:
-        """Seconds for which tasks that share a worker may be silent."""
-        measured = all(map(self._estimates.observed, tasks))
+    def _limit(self, tasks: Collection[Task], factor: float, *, measured: bool) -> float:
+        """Seconds for which tasks that share a worker may be silent the first time."""
         least = self._patience.measured if measured else self._patience.unmeasured
         usual = sum(self._estimates.least_seconds(task) * self._share_of_predictions(task) for task in tasks)
-        return float(max(least, factor * usual) * 2 ** max(self._ended[task.key] for task in tasks))
+        return max(least, factor * usual)
 
     def _share_of_predictions(self, task: Task) -> float:
         """The rows that a fit predicts at its end, relative to those of an epoch, if there are more of them."""

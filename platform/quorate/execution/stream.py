@@ -53,8 +53,9 @@ def stream(
 
     If there is a deadline, the test predictions follow `Fitted` as `Predicted`, provided that they are made in time.
     The tasks run in a thread of their own, so that their events arrive while they work. When `over` returns True, they
-    are given up and the thread is abandoned. `watch` is called while the tasks give no event; its
-    events are yielded. `write` writes the files of members and the states.
+    are given up and the thread is abandoned: they end as `Stopped` if they were asked to stop, else as `OutOfTime`.
+    `watch` is called while the tasks give no event; its events are yielded. `write` writes the files of members and the
+    states.
     """
     events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
     control.end_in(assignments[0].seconds_left)
@@ -76,7 +77,7 @@ def stream(
     working = {assignment.task.key: assignment.task for assignment in assignments}
     while True:
         try:
-            event = events.get(timeout=_LOOK_SECONDS if over else _WATCH_SECONDS)
+            event = events.get(timeout=_WATCH_SECONDS if control.due is None else _LOOK_SECONDS)
             if event is None:
                 thread.join()
                 return
@@ -88,7 +89,8 @@ def stream(
             yield from watch()
         if over is not None and over() and events.empty():
             for task in working.values():
-                yield OutOfTime(task, True, "it had not ended when the time for training was over")
+                late = OutOfTime(task, True, "it had not ended when the time for training was over")
+                yield Stopped(task) if control.stop.is_set() else late
             return
 
 

@@ -72,15 +72,11 @@ class Intake:
         self._reporting = threading.Lock()
 
     def on(self, event: Event) -> None:
-        if isinstance(event, NodeAwaited):
+        if isinstance(event, NodeAwaited | Silent):
             with self._reporting:
                 self._watch.on(event)
             return
-        if isinstance(event, OutOfTime) and (interim := self._so_far.pop(event.task.key, None)) is not None:
-            event = interim.result  # a network that is out of time counts with its last interim result
-        if isinstance(event, NodeAwaited | Silent):
-            self._watch.on(event)
-            return
+        event = self._or_interim(event)
         event = self._heard.judge(event)
         self._logs.write(event)
         if isinstance(event, Checkpointed):
@@ -98,6 +94,21 @@ class Intake:
             self._report(event)
         else:
             self._commits.put(_bytes_in(event), partial(self._store, event), partial(self._report, event))
+
+    def _or_interim(self, event: Event) -> Event:
+        """The last interim result of a network that is out of time or has failed, if there is one; else the event."""
+        failed = isinstance(event, Failed) and event.final and event.status != "diverged"
+        if not (failed or isinstance(event, OutOfTime)):
+            return event
+        interim = self._so_far.pop(event.task.key, None)
+        if interim is None:
+            return event
+        if isinstance(event, Failed):
+            late = OutOfTime(event.task, True, f"{event.message}; it counts with the epochs that it has trained")
+            self._logs.write(event)
+            with self._reporting:
+                self._watch.on(late)
+        return interim.result
 
     def _hold(self, result: Fitted) -> None:
         """Keep an interim result, and write its files to the store."""

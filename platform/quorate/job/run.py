@@ -100,7 +100,7 @@ def run_job(
             tracker.reused(work.fits.values())
             with JobSession(stop) as session, RunLogs(folder.path) as logs:
                 screen = Screen(console, errors or console)
-                outages = StoreOutages(partial(_say_note, errors or console), stopping=lambda: stop.requested)
+                outages = StoreOutages(partial(_say_note, errors or console), stopping=partial(_is_over, stop, budget))
                 trainer = Trainer(job, place, results, tracker, logs, screen, stop, session, outages)
                 opened = partial(open_executor, place, job, plan, work, closing, opening, console.print)
                 trainer.complete(plan, work, budget, opened)
@@ -118,6 +118,11 @@ def run_job(
             return finish(
                 outcome, folder, results, tracker, closing, console, started=started, pictures=options.pictures
             )
+
+
+def _is_over(stop: StopRequest, budget: Budget | None) -> bool:
+    """Whether the job is stopped or its time is used up: then it does not wait for the store."""
+    return stop.requested or (budget is not None and budget.left() <= 0)
 
 
 def _budget(job: Job, options: Options, started: float) -> Budget | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from quorate.execution.base import Executor, Policy, Sources
 from quorate.execution.budget import Agenda, Budget, round_of
@@ -11,7 +11,7 @@ from quorate.execution.estimates import makespan
 from quorate.execution.events import Event
 from quorate.execution.interrupt import StopRequest
 from quorate.execution.workplace import Workplace
-from quorate.job.commits import CommitQueue
+from quorate.job.commits import CommitQueue, WaitingStates
 from quorate.job.features import BackboneError, Extraction, find_features
 from quorate.job.intake import Intake
 from quorate.job.outages import StoreOutages
@@ -40,6 +40,7 @@ class Trainer:
     stop: StopRequest
     session: JobSession
     outages: StoreOutages
+    states: WaitingStates = field(default_factory=WaitingStates)
 
     def policy(self, agenda: Agenda | None) -> Policy:
         """How the session of this job treats its tasks."""
@@ -47,11 +48,17 @@ class Trainer:
         return policy_of(
             spec,
             sources=Sources(
-                lambda task: self.outages.sit_out(lambda: results.checkpoint(task)),
+                lambda task: self.outages.sit_out(lambda: self._checkpoint(task)),
                 lambda task: self.outages.sit_out(lambda: results.files(fits[task.key])),
             ),
             agenda=agenda,
         )
+
+    def _checkpoint(self, task: FitTask) -> bytes | None:
+        """The newest checkpoint of a task, also if the store does not have it yet."""
+        taken = self.states.newest(task)
+        state = self.results.state(taken) if taken is not None else None
+        return state if state is not None else self.results.checkpoint(task)
 
     def complete(
         self,
@@ -114,7 +121,8 @@ def train(
     trainer.session.fits |= work.fits
     trainer.session.open(executor, plan.context, trainer.policy(agenda), results.destination())
     watch = Watch(trainer.screen, every, work.estimates, shares, reused=len(work.fits), budget=budget)
-    with watch.shown(), CommitQueue(trainer.outages, trainer.stop, results.keep_checkpoint) as commits:
+    commits = CommitQueue(trainer.outages, trainer.stop, results.keep_checkpoint, trainer.states)
+    with watch.shown(), commits:
         intake = Intake(plan, work, results, trainer.logs, trainer.tracker, watch, commits, budget)
         for event in _in_turn(extraction, units, trainer.session):
             intake.on(event)

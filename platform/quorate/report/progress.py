@@ -106,7 +106,7 @@ class Watch:
         if isinstance(event, NodeAwaited):
             self._await(event.wait)
         elif isinstance(event, Silent):
-            line = f"{_name(task)}: {event}; it runs in this process, so it is not ended"
+            line = f"{_name(task)}: {event}; it is not ended, because {event.spared}"
             self._out.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
         elif isinstance(event, Started):
             self._begin(task, event)

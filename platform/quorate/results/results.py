@@ -178,6 +178,15 @@ class Results:
                 return None
             return self.checkpoint(task)
 
+    def state(self, taken: Checkpointed) -> bytes | None:
+        """Return the bytes of a checkpoint; None if a worker has written them and they are damaged."""
+        if isinstance(taken.content, bytes):
+            return taken.content
+        try:
+            return self._store.get(taken.content.name)
+        except Damaged:
+            return None
+
     def drop_checkpoint(self, task: FitTask) -> None:
         """Remove the checkpoint of a finished task."""
         for key in {task.key, task.result_key}:
