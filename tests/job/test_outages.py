@@ -39,8 +39,8 @@ def test_an_outage_is_reported_once_and_its_end_too() -> None:
     said: list[str] = []
     waiting = StoreOutages(said.append, stopping=lambda: False)
 
-    assert waiting.sit_out(failing(AWAY, AWAY, AWAY)) == "done"
-    assert waiting.sit_out(failing()) == "done"
+    assert waiting.call(failing(AWAY, AWAY, AWAY)) == "done"
+    assert waiting.call(failing()) == "done"
 
     begin, end = said
     assert begin == (
@@ -55,7 +55,7 @@ def test_an_outage_that_lasts_too_long_ends_the_job(monkeypatch: pytest.MonkeyPa
     said: list[str] = []
 
     with pytest.raises(StoreUnavailable, match="it does not answer"):
-        StoreOutages(said.append, stopping=lambda: False).sit_out(failing(AWAY, AWAY))
+        StoreOutages(said.append, stopping=lambda: False).call(failing(AWAY, AWAY))
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_what_does_not_pass_is_not_waited_for(error: Exception) -> None:
     said: list[str] = []
 
     with pytest.raises(type(error), match=str(error)):
-        StoreOutages(said.append, stopping=lambda: False).sit_out(failing(error))
+        StoreOutages(said.append, stopping=lambda: False).call(failing(error))
 
     assert said == []
 
@@ -82,9 +82,9 @@ def test_a_job_does_not_wait_for_the_store_longer_than_its_budget(monkeypatch: p
     over = partial(_is_over, StopRequest(), Budget(0.3, begun))
     outage = StoreOutages(print, stopping=over)
 
-    assert outage.sit_out(failing(AWAY)) == "done"
+    assert outage.call(failing(AWAY)) == "done"
     with pytest.raises(StoreUnavailable):
-        outage.sit_out(failing(*[AWAY] * 1000))
+        outage.call(failing(*[AWAY] * 1000))
 
     assert 0.3 <= time.monotonic() - begun < 5
     assert not _is_over(StopRequest(), None), "without a budget only a stop ends the wait"
@@ -94,6 +94,6 @@ def test_a_job_that_is_stopped_does_not_wait_for_the_store() -> None:
     said: list[str] = []
 
     with pytest.raises(StoreUnavailable):
-        StoreOutages(said.append, stopping=lambda: True).sit_out(failing(AWAY))
+        StoreOutages(said.append, stopping=lambda: True).call(failing(AWAY))
 
     assert said == []

@@ -63,11 +63,11 @@ def test_a_result_is_rejected_if_an_earlier_attempt_had_different_metrics():
     first = next(event for event in events if isinstance(event, Reported) and event.task.key == result.task.key)
 
     same, other = AttemptHistory(), AttemptHistory()
-    same.judge(first)
-    other.judge(replace(first, metrics={**first.metrics, "grad_norm": 5.85e9}))
+    same.compared(first)
+    other.compared(replace(first, metrics={**first.metrics, "grad_norm": 5.85e9}))
 
-    assert same.judge(result) is result
-    judged = other.judge(result)
+    assert same.compared(result) is result
+    judged = other.compared(result)
     assert isinstance(judged, Failed) and (judged.status, judged.final) == ("diverged", True)
     assert judged.message.startswith("two attempts at this task differ: in epoch 1, grad_norm 5.85e+09 in one and")
 

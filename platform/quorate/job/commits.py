@@ -104,7 +104,7 @@ class CommitQueue:
             wait([self._waiting[0][1]], timeout=_LOOK_SECONDS)
 
         def work() -> None:
-            self._outages.sit_out(write)
+            self._outages.call(write)
             then()
 
         self._add(size, work)
@@ -122,7 +122,7 @@ class CommitQueue:
             self._add(size, lambda: self._states.write(taken.task, self._write_state))
 
     def _write_state(self, taken: Checkpointed) -> None:
-        self._outages.sit_out(lambda: self._keep_state(taken))
+        self._outages.call(lambda: self._keep_state(taken))
 
     def _add(self, size: int, work: Callable[[], None]) -> None:
         self._waiting.append((size, self._thread.submit(self._run, work)))

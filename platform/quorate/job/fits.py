@@ -105,13 +105,13 @@ class FitSession:
         results, missing = self._runner.results, []
         for task in tasks:
             if isinstance(task, FitTask):
-                fit = self._outages.sit_out(partial(results.find, task))
+                fit = self._outages.call(partial(results.find, task))
                 if fit is not None:
                     self._session.fits[task.key] = fit
                     self._found.append(fit)
                     continue
             else:
-                proba = self._outages.sit_out(partial(results.prediction, task))
+                proba = self._outages.call(partial(results.prediction, task))
                 if proba is not None:
                     self._found.append(Predicted(task, proba))
                     continue
@@ -123,7 +123,7 @@ class FitSession:
 
         Raises `Interrupted` after a signal; results and checkpoints are in the store by then.
         """
-        heard = AttemptHistory()
+        attempts = AttemptHistory()
         while self._found or self._new:
             yield from self._take_found()
             if not self._new:
@@ -133,7 +133,7 @@ class FitSession:
             self._session.open(self._runner.place.executor(), self.data, policy, destination)
             self._submit_new()
             for event in self._session.events():
-                if (outcome := self._handle(heard.judge(event))) is not None:
+                if (outcome := self._handle(attempts.compared(event))) is not None:
                     yield outcome
                 yield from self._take_found()
                 self._submit_new()
@@ -155,7 +155,7 @@ class FitSession:
 
     def files(self, fit: Fit) -> dict[str, bytes]:
         """The files of a finished member."""
-        return self._outages.sit_out(lambda: self._runner.results.files(fit))
+        return self._outages.call(lambda: self._runner.results.files(fit))
 
     def _take_found(self) -> Iterator[Outcome]:
         while self._found:
@@ -169,13 +169,13 @@ class FitSession:
     def _sources(self) -> Sources:
         results, fits = self._runner.results, self._session.fits
         return Sources(
-            lambda task: self._outages.sit_out(lambda: results.checkpoint(task)),
+            lambda task: self._outages.call(lambda: results.checkpoint(task)),
             lambda task: self.files(fits[task.key]),
         )
 
     def _handle(self, event: Event) -> Outcome | None:
         """Store what an event brings; returns what the caller must know."""
-        return self._outages.sit_out(lambda: self._stored(event))
+        return self._outages.call(lambda: self._stored(event))
 
     def _stored(self, event: Event) -> Outcome | None:
         """What `_handle` says; may be repeated."""

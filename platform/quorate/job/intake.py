@@ -66,7 +66,7 @@ class Intake:
     ) -> None:
         self._plan, self._work, self._results, self._budget = plan, work, results, budget
         self._logs, self._tracker, self._watch, self._commits = logs, tracker, watch, commits
-        self._heard = AttemptHistory()
+        self._attempts = AttemptHistory()
         self._begun: set[str] = set()
         self._so_far: dict[str, _InterimResult] = {}
         self._reporting = threading.Lock()
@@ -77,7 +77,7 @@ class Intake:
                 self._watch.on(event)
             return
         event = self._or_interim(event)
-        event = self._heard.judge(event)
+        event = self._attempts.compared(event)
         self._logs.write(event)
         if isinstance(event, Checkpointed):
             self._commits.put_state(event)
@@ -197,7 +197,7 @@ class AttemptHistory:
     def __init__(self) -> None:
         self._epochs: dict[str, dict[int, Metrics]] = {}
 
-    def judge(self, event: Event) -> Event:
+    def compared(self, event: Event) -> Event:
         """Return the event, or a failure if the epochs of a result differ from those of an earlier attempt.
 
         Attempts on equal processors give equal bits; attempts on different processors give almost equal metrics. Larger

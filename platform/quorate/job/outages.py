@@ -33,7 +33,7 @@ class StoreOutages:
         """The number of actions that have failed and are repeated."""
         self._changing = threading.Lock()
 
-    def sit_out(self, action: Callable[[], T]) -> T:
+    def call(self, action: Callable[[], T]) -> T:
         """Call `action`, which may be repeated, until the store answers; raises `StoreUnavailable` after a while."""
         begun = time.monotonic()
         try:

@@ -48,8 +48,8 @@ class Trainer:
         return policy_of(
             spec,
             sources=Sources(
-                lambda task: self.outages.sit_out(lambda: self._checkpoint(task)),
-                lambda task: self.outages.sit_out(lambda: results.files(fits[task.key])),
+                lambda task: self.outages.call(lambda: self._checkpoint(task)),
+                lambda task: self.outages.call(lambda: results.files(fits[task.key])),
             ),
             agenda=agenda,
         )
