@@ -138,6 +138,7 @@ class ActorPool:
         without: frozenset[str] = frozenset(),
     ) -> None:
         self._without = without
+        nodes.leave_out(without)
         self._data, self._nodes, self._autoscaler = ray.put(data), nodes, autoscaler
         # not as a plain argument, which Ray keeps in the table of actors: it may hold credentials
         self._destination = ray.put(destination)
