@@ -12,7 +12,7 @@ train: setup
 ## test: the suite that continuous integration runs
 test: setup
 	$(BIN)/pytest -n 2 --dist loadfile -m "$(UNMARKED)"
-	$(BIN)/pytest -m "(chaos or browser or system) and not slow and not gpu"
+	$(BIN)/pytest --durations=20 -m "(chaos or browser or system) and not slow and not gpu"
 
 ## test-quick: the tests without a mark, under four minutes on two cores
 test-quick: setup

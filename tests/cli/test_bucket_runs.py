@@ -181,6 +181,7 @@ def gate(tmp_path: Path) -> Iterator[Path]:
     (tmp_path / "open").touch()
 
 
+@pytest.mark.slow
 @pytest.mark.chaos
 @pytest.mark.timeout(300)
 def test_the_run_of_a_killed_driver_is_interrupted_and_the_next_start_uses_its_work(
@@ -218,6 +219,7 @@ def test_the_run_of_a_killed_driver_is_interrupted_and_the_next_start_uses_its_w
     assert states() == ["finished", "interrupted"]
 
 
+@pytest.mark.slow
 @pytest.mark.system
 @pytest.mark.timeout(300)
 def test_a_second_start_says_where_the_job_runs_and_follows_it_to_its_end(

@@ -70,6 +70,7 @@ def test_students_and_soups_have_the_same_bits_on_ray(teachers: Here, tmp_path: 
     assert found[0] == found[1]
 
 
+@pytest.mark.slow
 @pytest.mark.chaos
 def test_a_student_whose_worker_is_killed_continues_elsewhere_to_the_same_bits(
     teachers: Here, tmp_path: Path, ray_session: None, monkeypatch: pytest.MonkeyPatch

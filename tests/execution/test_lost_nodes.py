@@ -84,6 +84,7 @@ def test_tasks_of_a_host_without_network_start_elsewhere_and_their_late_results_
     assert sorted(fitted) == sorted(TASKS)
 
 
+@pytest.mark.slow
 @pytest.mark.chaos
 def test_tasks_of_a_host_that_dies_start_elsewhere(two: tuple[Host, Host]) -> None:
     head, other = two
