@@ -256,7 +256,7 @@ def test_a_unit_that_no_node_can_hold_fails_and_the_others_do_not_wait_for_it(
     executor = RayExecutor(own=False)
     plan = plan_of({"huge": {"kind": "odd", "price": 9}, "good": {"kind": "odd"}})
     huge = Resources(memory=500 << 40)  # planning refuses it, unless the node that had it has left
-    tasks = tuple(replace(task, resources=huge) if task.member == "huge" else task for task in plan.tasks)
+    tasks = tuple(replace(task, resources=huge, share=None) if task.member == "huge" else task for task in plan.tasks)
 
     events = run(executor, replace(plan, tasks=tasks))
     executor.close()
