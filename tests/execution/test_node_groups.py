@@ -39,13 +39,14 @@ shown = CliRunner().invoke(app, ["train", "job.yaml", *options], catch_exception
 
 import ray
 from ray._private.state import actors
-from quorate.execution.actors import _create
+from quorate.execution.actors import Worker
+from quorate.execution.autoscaling import actor_options
 from quorate.execution.ray import RayExecutor
 
 wanted, elsewhere = Resources(labels=tuple(sorted(labels.items()))), Resources(labels=(("zone", "z"),))
 executor = RayExecutor(own=False)
 slots = [executor.slots(one) for one in (Resources(), Resources(memory=3 << 30), wanted, elsewhere)]
-actor = _create(wanted, ray.put(None))
+actor = Worker.options(**actor_options(wanted)).remote(ray.put(None), ray.put(None))
 ray.get(actor.stop.remote())
 (about,) = actors().values()
 where = next(node["Labels"]["zone"] for node in ray.nodes() if node["NodeID"] == about["Address"]["NodeID"])

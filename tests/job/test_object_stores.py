@@ -164,6 +164,7 @@ def test_a_job_that_lost_its_lease_before_its_refits_does_not_count_these_as_fai
         here.run({**JOB, "production": {"refit": True}})
 
 
+@pytest.mark.slow
 @pytest.mark.chaos
 @pytest.mark.timeout(180)
 def test_a_driver_that_was_frozen_stops_when_another_one_has_taken_its_job(tmp_path: Path, s3: ObjectServer) -> None:

@@ -139,6 +139,7 @@ def test_damaged_results_are_set_aside_and_trained_again(here: Here) -> None:
     assert any((here.folder / "store" / "damaged").iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.system
 def test_local_and_ray_give_the_same_out_of_fold_hash(finished: Here, tmp_path: Path) -> None:
     there = Here(tmp_path)

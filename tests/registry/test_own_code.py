@@ -561,6 +561,7 @@ def said_apart_without(here: Here, package: str, rows: Path | None = None) -> st
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 @pytest.mark.system
 def test_the_example_trains_on_ray_and_its_bundle_predicts_without_it(tmp_path: Path) -> None:
     # given: the example in a folder of its own, the command run in another

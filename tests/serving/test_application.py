@@ -223,6 +223,7 @@ def test_a_second_version_takes_over(client: httpx.Client, tmp_path: Path) -> No
     assert answer.json()["model"]["job"] == "halves"
 
 
+@pytest.mark.slow
 def test_versions_that_are_switched_under_load_never_mix(client: httpx.Client, tmp_path: Path) -> None:
     """Both versions give the same predictions, but with another order of classes, so mixed responses would be wrong."""
     from quorate.serving.application import deploy

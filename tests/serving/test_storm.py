@@ -69,6 +69,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Here:
     return here
 
 
+@pytest.mark.slow
 @pytest.mark.system
 def test_200_good_clients_get_exact_responses_despite_hostile_clients(trained: Here) -> None:
     # given: what the bundle says of each row alone, and of all together

@@ -153,6 +153,7 @@ def test_a_large_blob_is_sent_and_fetched_in_parts_without_copies_of_it(s3: Obje
     assert all_in_all < 130, "MiB: the copy that is fetched takes the place of the first"
 
 
+@pytest.mark.slow
 @pytest.mark.chaos
 def test_a_server_that_never_answers_is_given_up_within_half_a_minute(
     s3: ObjectServer, monkeypatch: pytest.MonkeyPatch
