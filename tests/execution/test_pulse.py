@@ -22,15 +22,15 @@ def test_a_node_without_workers_is_not_watched_unless_it_is_silent(
     pulses = Pulses()
     pulses._here = "another node"
     pulses.look({node})
-    watcher = pulses._patients[node].handle
-    ray.get(watcher.beat.remote(), timeout=60)
+    watcher = pulses._watched[node].handle
+    ray.get(watcher.answer.remote(), timeout=60)
 
     # when: it counts as silent, and has no worker any more
     monkeypatch.setattr(pulse, "SILENT_SECONDS", -60.0)
     pulses.look({node})
     pulses.look(())
     assert pulses.silent == {node}
-    ray.get(watcher.beat.remote(), timeout=60)
+    ray.get(watcher.answer.remote(), timeout=60)
 
     # when: it answers
     monkeypatch.setattr(pulse, "SILENT_SECONDS", 20.0)
@@ -39,8 +39,8 @@ def test_a_node_without_workers_is_not_watched_unless_it_is_silent(
     # then: the process, which would keep an autoscaler from taking the node away, ends
     with pytest.raises(RayActorError):
         for _ in range(100):
-            ray.get(watcher.beat.remote(), timeout=60)
+            ray.get(watcher.answer.remote(), timeout=60)
             time.sleep(0.1)
     pulses.look({node})
-    assert pulses._patients[node].handle != watcher, "a worker is there again"
+    assert pulses._watched[node].handle != watcher, "a worker is there again"
     pulses.close()

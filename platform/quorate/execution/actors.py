@@ -185,7 +185,7 @@ class ActorPool:
         """Ask the cluster for nodes for this number of further actors."""
         self._pending.want(wanted)
 
-    def welcome(self) -> None:
+    def take_started(self) -> None:
         """Take over pending actors that have started on a node, as idle ones."""
         for resources, handle in self._pending.started():
             self.rest(self._held_by(handle, resources))

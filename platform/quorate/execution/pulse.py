@@ -21,17 +21,17 @@ _EVERY_SECONDS = 1.0
 class Pulse:
     """A small process on a node, because a worker may hold Python's lock in a long call."""
 
-    def beat(self) -> None:
+    def answer(self) -> None:
         """Answer."""
 
 
 @dataclass
-class _Patient:
+class _WatchedNode:
     """A node that is watched."""
 
     handle: Any
     asked: Any
-    """The reference of the beat that has not been answered."""
+    """The reference of the call that has not been answered."""
     since: float
     seen: bool = False
     """Whether it has answered before: a process takes a while to start."""
@@ -41,7 +41,7 @@ class Pulses:
     """Asks nodes for a sign of life once a second, except the node of the driver."""
 
     def __init__(self) -> None:
-        self._patients: dict[str, _Patient] = {}
+        self._watched: dict[str, _WatchedNode] = {}
         self._here = ray.get_runtime_context().get_node_id()
         self._look_at = 0.0
 
@@ -49,7 +49,7 @@ class Pulses:
     def silent(self) -> frozenset[str]:
         """The ids of the nodes that have not answered for `SILENT_SECONDS`."""
         late = time.monotonic() - SILENT_SECONDS
-        return frozenset(name for name, one in self._patients.items() if one.seen and one.since < late)
+        return frozenset(name for name, one in self._watched.items() if one.seen and one.since < late)
 
     def look(self, nodes: Iterable[str]) -> None:
         """Take the answers, and ask these nodes again.
@@ -61,27 +61,27 @@ class Pulses:
         if now < self._look_at:
             return
         self._look_at = now + _EVERY_SECONDS
-        waiting = {one.asked: name for name, one in self._patients.items()}
+        waiting = {one.asked: name for name, one in self._watched.items()}
         for answer in ray.wait(list(waiting), num_returns=len(waiting), timeout=0)[0] if waiting else ():
             self._answered(waiting[answer], answer)
         wanted = set(nodes)
-        for name in self._patients.keys() - wanted - self.silent:
-            ray.kill(self._patients.pop(name).handle)
-        for name in wanted - self._patients.keys() - {self._here}:
+        for name in self._watched.keys() - wanted - self.silent:
+            ray.kill(self._watched.pop(name).handle)
+        for name in wanted - self._watched.keys() - {self._here}:
             actor_class: Any = Pulse
             handle = actor_class.options(scheduling_strategy=NodeAffinitySchedulingStrategy(name, soft=False)).remote()
-            self._patients[name] = _Patient(handle, handle.beat.remote(), now)
+            self._watched[name] = _WatchedNode(handle, handle.answer.remote(), now)
 
     def close(self) -> None:
-        for one in self._patients.values():
+        for one in self._watched.values():
             ray.kill(one.handle)
-        self._patients.clear()
+        self._watched.clear()
 
     def _answered(self, name: str, answer: Any) -> None:
         try:
             ray.get(answer)
         except RayError:  # the process or its node is dead, and Ray knows it
-            del self._patients[name]
+            del self._watched[name]
             return
-        one = self._patients[name]
-        one.asked, one.since, one.seen = one.handle.beat.remote(), time.monotonic(), True
+        one = self._watched[name]
+        one.asked, one.since, one.seen = one.handle.answer.remote(), time.monotonic(), True

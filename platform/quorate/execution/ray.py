@@ -209,7 +209,7 @@ class RaySession:
         In a cluster that can grow, actors are pending until Ray has started them, and only then get a unit: a unit must
         not wait for one actor while another one is free.
         """
-        self._pool.welcome()
+        self._pool.take_started()
         while self._backlog and (self._workers is None or len(self._pool) < self._workers):
             unit = self._backlog.take(self._pool.lacking)
             if unit is None:

@@ -131,13 +131,12 @@ class CommitQueue:
     def _run(self, work: Callable[[], None]) -> None:
         if self._failed:  # what comes after a result that could not be written is not written either
             return
-        self._failed = True
         try:
             work()
-            self._failed = False
-        finally:
-            if self._failed:
-                self._stop.halt()
+        except BaseException:
+            self._failed = True
+            self._stop.halt()
+            raise
 
     def _has_room(self, size: int) -> bool:
         """Whether there is room for `size` bytes; raises the error of a write that has failed."""
