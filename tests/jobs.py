@@ -52,7 +52,7 @@ class ThisRay(Workplace):
         super().__init__("ray", "local", lambda executor: None)
 
     def executor(self) -> Executor:
-        from quorate.execution.ray import RayExecutor
+        from quorate.execution.ray.executor import RayExecutor
 
         return RayExecutor(own=False)
 

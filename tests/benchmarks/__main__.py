@@ -5,7 +5,7 @@ import sys
 
 from tests.benchmarks import efficiency, training
 
-from quorate.execution.cluster import KEEPS_MEMORY
+from quorate.execution.ray.cluster import KEEPS_MEMORY
 
 if __name__ == "__main__":
     if not KEEPS_MEMORY.items() <= os.environ.items():  # as a worker has it from its start

@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from quorate.execution.cluster import KEEPS_MEMORY
-from quorate.execution.stream import this_hardware
+from quorate.execution.ray.cluster import KEEPS_MEMORY
+from quorate.execution.local import LocalExecutor
 from quorate.members.base import files_of
 from quorate.plan.opening import open_data
 from quorate.plan.planner import make_plan
@@ -89,7 +89,7 @@ def planned(folder: Path) -> tuple[list[FitTask], JobData]:
     """The fit tasks of the job, longest first as the queue of a job has them, and its data."""
     job = load_job(folder / "job.yaml")
     context = open_data(job)
-    plan = make_plan(job.spec, context, this_hardware())
+    plan = make_plan(job.spec, context, LocalExecutor())
     return sorted(plan.tasks, key=lambda task: -task.cost), context
 
 

@@ -73,8 +73,8 @@ def run(chosen: argparse.Namespace) -> None:
     from rich.console import Console
     from tests.benchmarks import timed_net  # noqa: F401  (registers a kind)
 
-    from quorate.execution.actors import ActorPool
     from quorate.execution.interrupt import StopRequest
+    from quorate.execution.ray.actor_pool import ActorPool
     from quorate.job.run import Options, run_job
     from quorate.runs.place import FolderRuns
     from quorate.spec import load_job

@@ -93,7 +93,7 @@ class Unreachable(Results):
 
 def measure(folder: Path, store: str, tasks: int, megabytes: int, *, reaching: bool) -> DriverMemory:
     """Train `tasks` members of `megabytes`, and watch this process; Ray must have been started."""
-    from quorate.execution.ray import RayExecutor
+    from quorate.execution.ray.executor import RayExecutor
 
     plan = plan_of({"heavy": {"kind": "heavy", "megabytes": megabytes, "copies": -(-tasks // 2)}})
     results = (Results if reaching else Unreachable)(open_store(store))

@@ -48,7 +48,7 @@ def main() -> None:
 
 def measure_session(tasks: int, *, workers: int, waiting: int) -> None:
     """Run `tasks` fit tasks while `waiting` others stay in the queue."""
-    from quorate.execution.ray import RayExecutor
+    from quorate.execution.ray.executor import RayExecutor
 
     plan = plan_of("{idle: {kind: idle}}")
     driver, ended, memory, begun = psutil.Process(), 0, {}, 0.0

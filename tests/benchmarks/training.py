@@ -18,8 +18,8 @@ from torch.nn import functional
 from torchvision.transforms import v2
 
 from quorate.data.dataset import ArrayImages, Dataset
-from quorate.execution.cluster import KEEPS_MEMORY
 from quorate.execution.hardware import this_hardware
+from quorate.execution.ray.cluster import KEEPS_MEMORY
 from quorate.members.net import Net, NetParams
 from quorate.members.net_start import first_network
 from quorate.training.context import Metrics, Numerics, Signal, State

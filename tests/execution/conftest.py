@@ -33,7 +33,7 @@ def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
         made: Executor = LocalExecutor()
     else:
         request.getfixturevalue("ray_session")
-        from quorate.execution.ray import RayExecutor
+        from quorate.execution.ray.executor import RayExecutor
 
         made = RayExecutor(own=False)
     yield made

@@ -17,7 +17,7 @@ import ray
 from tests.execution.jobs import plan_of, run
 
 from quorate.execution.events import ENDS, Failed, Started
-from quorate.execution.ray import RayExecutor
+from quorate.execution.ray.executor import RayExecutor
 
 LIMIT = 5 << 29
 """Bytes of the container that this process pretends to run in: its Ray counts nothing else of the machine."""

@@ -41,7 +41,7 @@ def test_every_task_starts_reports_its_epochs_and_ends(executor: Executor) -> No
 
 @pytest.mark.system
 def test_results_from_ray_do_not_refer_to_its_object_store(ray_session: None) -> None:
-    from quorate.execution.ray import RayExecutor
+    from quorate.execution.ray.executor import RayExecutor
 
     executor, plan = RayExecutor(own=False), plan_of({"cnn": {**CNN, "epochs": 2, "ema": 0.9}})
     with executor.open(plan.context, Policy()) as session:
@@ -181,7 +181,7 @@ def test_the_longest_unit_is_started_first(executor: Executor) -> None:
 def test_a_killed_worker_is_replaced_and_the_task_resumes_from_the_newest_checkpoint(
     ray_session: None, number: signal.Signals, cause: str
 ) -> None:
-    from quorate.execution.ray import RayExecutor
+    from quorate.execution.ray.executor import RayExecutor
 
     plan = plan_of({"cnn": {**CNN, "epochs": 40}})
     undisturbed = hashes(run(LocalExecutor(), plan))
@@ -207,7 +207,7 @@ def test_a_killed_worker_is_replaced_and_the_task_resumes_from_the_newest_checkp
 
 @pytest.mark.chaos
 def test_a_worker_that_dies_each_time_fails_its_task_alone(ray_session: None, tmp_path: Path) -> None:
-    from quorate.execution.ray import RayExecutor
+    from quorate.execution.ray.executor import RayExecutor
 
     executor = RayExecutor(own=False)
     plan = plan_of({"dies": {"kind": "odd", "what": "die_once"}, "good": {"kind": "odd"}})
@@ -222,7 +222,7 @@ def test_a_worker_that_dies_each_time_fails_its_task_alone(ray_session: None, tm
 
 @pytest.mark.system
 def test_units_of_different_sizes_share_one_queue(ray_session: None) -> None:
-    from quorate.execution.ray import RayExecutor
+    from quorate.execution.ray.executor import RayExecutor
 
     executor = RayExecutor(own=False)
     plan = plan_of(
@@ -250,7 +250,7 @@ def test_a_unit_that_no_node_can_hold_fails_and_the_others_do_not_wait_for_it(
     ray_session: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from quorate.execution import node_waits
-    from quorate.execution.ray import RayExecutor
+    from quorate.execution.ray.executor import RayExecutor
 
     monkeypatch.setattr(node_waits, "GRACE_SECONDS", 0.5)
     executor = RayExecutor(own=False)

@@ -132,7 +132,7 @@ def test_views_are_halved_with_their_network_and_other_kinds_are_not() -> None:
 def test_a_worker_that_reserves_a_whole_node_keeps_its_number_of_threads(ray_session: None) -> None:
     import ray
 
-    from quorate.execution.autoscaling import actor_options
+    from quorate.execution.ray.autoscaling import actor_options
 
     @ray.remote
     class Threads:

@@ -28,7 +28,7 @@ from ray.cluster_utils import Cluster
 from typer.testing import CliRunner
 
 from quorate.cli import app
-from quorate.execution.cluster import start_ray
+from quorate.execution.ray.cluster import start_ray
 from quorate.plan.tasks import Resources
 
 nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "memory": 1 << 30, "labels": {"zone": "x"}})
@@ -39,9 +39,9 @@ shown = CliRunner().invoke(app, ["train", "job.yaml", *options], catch_exception
 
 import ray
 from ray._private.state import actors
-from quorate.execution.actors import Worker
-from quorate.execution.autoscaling import actor_options
-from quorate.execution.ray import RayExecutor
+from quorate.execution.ray.worker import Worker
+from quorate.execution.ray.autoscaling import actor_options
+from quorate.execution.ray.executor import RayExecutor
 
 wanted, elsewhere = Resources(labels=tuple(sorted(labels.items()))), Resources(labels=(("zone", "z"),))
 executor = RayExecutor(own=False)

@@ -140,7 +140,7 @@ def test_a_checkpoint_that_is_asked_for_is_taken_of_each_task_of_a_pack(executor
 
 @pytest.mark.chaos
 def test_a_pack_whose_worker_dies_goes_on_from_its_checkpoints_to_the_same_bits(ray_session: None) -> None:
-    from quorate.execution.ray import RayExecutor
+    from quorate.execution.ray.executor import RayExecutor
 
     plan = plan_of({"stack": {"kind": "stack", "copies": 2, "epochs": 2000}}, validation={"scheme": "holdout"})
     kept: dict[str, bytes] = {}

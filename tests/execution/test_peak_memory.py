@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from quorate.execution import peak_memory
-from quorate.execution.cluster import KEEPS_MEMORY
 from quorate.execution.peak_memory import PeakMemory, peak_of_process
+from quorate.execution.ray.cluster import KEEPS_MEMORY
 from quorate.members.base import PROCESS_MEMORY
 
 MIB = 1 << 20

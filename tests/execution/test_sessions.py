@@ -298,7 +298,7 @@ def process(event: Event) -> int:
 
 @pytest.mark.chaos
 def test_the_tasks_of_a_unit_whose_worker_dies_wait_again_except_those_that_have_ended(ray_session: None) -> None:
-    from quorate.execution.ray import RayExecutor
+    from quorate.execution.ray.executor import RayExecutor
 
     members = {"first": {"kind": "odd"}, "killed": {"kind": "odd", "seconds": 5}, "last": {"kind": "odd"}}
     plan = plan_of(members, validation={"scheme": "holdout", "fraction": 0.3})
@@ -319,7 +319,7 @@ def test_the_tasks_of_a_unit_whose_worker_dies_wait_again_except_those_that_have
 
 @pytest.mark.chaos
 def test_a_worker_that_died_while_it_was_idle_costs_no_attempt(ray_session: None) -> None:
-    from quorate.execution.ray import RayExecutor
+    from quorate.execution.ray.executor import RayExecutor
 
     plan = plan_of({"odd": {"kind": "odd"}})
 
@@ -335,7 +335,7 @@ def test_a_worker_that_died_while_it_was_idle_costs_no_attempt(ray_session: None
 
 @pytest.mark.chaos
 def test_a_task_that_was_asked_to_finish_is_not_tried_again_when_its_worker_dies(ray_session: None) -> None:
-    from quorate.execution.ray import RayExecutor
+    from quorate.execution.ray.executor import RayExecutor
 
     plan = plan_of({"slow": {"kind": "odd", "seconds": 30}}, validation={"scheme": "holdout", "fraction": 0.3})
 
@@ -352,7 +352,7 @@ def test_a_task_that_was_asked_to_finish_is_not_tried_again_when_its_worker_dies
 
 @pytest.mark.system
 def test_idle_workers_make_room_for_a_unit_that_needs_what_they_hold(ray_session: None) -> None:
-    from quorate.execution.ray import RayExecutor
+    from quorate.execution.ray.executor import RayExecutor
 
     plan = plan_of({"slim": {"kind": "odd"}, "wide": {"kind": "odd", "cpus": 2}})
     slim = [task for task in plan.tasks if task.member == "slim"]

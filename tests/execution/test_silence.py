@@ -135,7 +135,7 @@ def test_in_this_process_a_silent_task_is_reported_and_goes_on() -> None:
 @pytest.mark.chaos
 @pytest.mark.system
 def test_a_frozen_worker_is_ended_and_its_task_is_tried_again(ray_session: None, tmp_path: Path) -> None:
-    from quorate.execution.ray import RayExecutor
+    from quorate.execution.ray.executor import RayExecutor
 
     plan = plan_of({"frozen": {"kind": "odd", "what": "stop_once", "mark": str(tmp_path / "mark")}})
     begun = time.monotonic()
@@ -152,7 +152,7 @@ def test_a_frozen_worker_is_ended_and_its_task_is_tried_again(ray_session: None,
 @pytest.mark.chaos
 @pytest.mark.system
 def test_a_silent_task_is_ended_and_tried_again(ray_session: None, tmp_path: Path) -> None:
-    from quorate.execution.ray import RayExecutor
+    from quorate.execution.ray.executor import RayExecutor
 
     plan = plan_of({"silent": {"kind": "odd", "what": "hang_once", "mark": str(tmp_path / "mark")}})
 

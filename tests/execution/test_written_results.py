@@ -29,7 +29,7 @@ def run(plan: Plan, results: Results, policy: Policy | None = None) -> list[Even
 
 
 def _opened(plan: Plan, policy: Policy) -> AbstractContextManager[Session]:
-    from quorate.execution.ray import RayExecutor
+    from quorate.execution.ray.executor import RayExecutor
 
     return RayExecutor(own=False).open(plan.context, policy)
 
@@ -56,7 +56,7 @@ def test_events_name_what_the_workers_have_written_and_no_file_of_ray_shows_the_
 def test_what_a_lost_attempt_has_written_is_never_committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ray.exceptions import ActorDiedError
 
-    from quorate.execution.actors import Actor
+    from quorate.execution.ray.actor import Actor
 
     # given: a worker that Ray takes for dead while it works; it goes on and writes its result
     results, lost = Results(open_store(str(tmp_path))), []

@@ -163,7 +163,7 @@ def extracted(executor: Any, plan: Plan, results: Results) -> tuple[Any, list[An
 
 @pytest.mark.system
 def test_workers_of_ray_share_the_work_and_give_the_same_bits(ray_session, weights, tmp_path):
-    from quorate.execution.ray import RayExecutor
+    from quorate.execution.ray.executor import RayExecutor
 
     plan = plan_of(weights, tmp_path)
     here, _ = extracted(LocalExecutor(), plan, Results(open_store(str(tmp_path / "local"))))

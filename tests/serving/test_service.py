@@ -19,7 +19,7 @@ from tests.bundle.manifests import a_manifest
 from tests.serving import quarters
 
 from quorate.errors import UserError
-from quorate.execution.cluster import require_token
+from quorate.execution.ray.cluster import require_token
 from quorate.serving.auth import check_exposure, digest, is_allowed, read_token
 from quorate.serving.service import free_port, gpus_per_replica, servable, serve_bundle, welcome
 

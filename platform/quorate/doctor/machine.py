@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from quorate.doctor.check import CheckResult
-from quorate.execution.cluster import socket_problem
 from quorate.execution.container import cpu_quota, memory_limit
+from quorate.execution.ray.cluster import socket_problem
 from quorate.quantities import format_bytes
 
 GIB = 1 << 30

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from quorate.doctor.check import CheckResult
 from quorate.doctor.machine import disk
-from quorate.execution.cluster import token_path
+from quorate.execution.ray.cluster import token_path
 from quorate.tracking.position import public
 from quorate.tracking.shipper_process import SQLITE, default_uri
 

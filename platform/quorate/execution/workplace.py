@@ -11,8 +11,8 @@ from typing import Literal, Self
 from quorate.data.decoding import Corrupt, DecodingBatch, ThreadDecoder
 from quorate.data.shards import ShardSource
 from quorate.execution.base import Executor
-from quorate.execution.cluster import start_ray
 from quorate.execution.hardware import this_node
+from quorate.execution.ray.cluster import start_ray
 from quorate.plan.groups import Node, NodeGroup, group_nodes
 from quorate.plan.tasks import Resources
 
@@ -93,7 +93,7 @@ class Workplace:
                 self._executor = LocalExecutor()
             else:
                 own = start_ray(self._address, urgent=self._urgent)
-                from quorate.execution.ray import RayExecutor
+                from quorate.execution.ray.executor import RayExecutor
 
                 self._executor = RayExecutor(own=own, wait_for_nodes=self._wait_for_nodes, say=self._say)
             self._opened(self._executor)

@@ -23,7 +23,7 @@ from PIL import Image
 from quorate.bundle import BundleManifest, DeviceChoice, check_code, check_combiner, verified_manifest
 from quorate.data.signature import ImageSignature
 from quorate.errors import Interrupted, UserError
-from quorate.execution.cluster import start_ray
+from quorate.execution.ray.cluster import start_ray
 from quorate.registry import own_code
 from quorate.serving.auth import check_exposure, digest, read_token
 from quorate.serving.limits import Limits

@@ -11,8 +11,8 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from quorate.execution.cluster import ClusterError
 from quorate.execution.hardware import this_hardware
+from quorate.execution.ray.cluster import ClusterError
 from quorate.plan.groups import Node
 from quorate.training.context import Hardware
 

@@ -14,8 +14,8 @@ import yaml
 from ray.core.generated.autoscaler_pb2 import ResourceRequest
 from tests.clusters import Host, alive_nodes, hosts, start_autoscaling_cluster, wait_for_nodes
 
-from quorate.execution import autoscaling
 from quorate.execution.node_waits import GRACE_SECONDS, NodeWait, NodeWaits
+from quorate.execution.ray import autoscaling
 from quorate.plan.tasks import Resources
 
 H100 = Resources(gpus=1, labels=(("ray.io/accelerator-type", "H100"),))
@@ -130,11 +130,11 @@ NODE_TYPES: dict[str, Any] = {
 SESSION = """
 import sys
 from dataclasses import replace
-from quorate.execution.cluster import start_ray
+from quorate.execution.ray.cluster import start_ray
 own = start_ray(sys.argv[1])
 from quorate.execution.base import Policy
 from quorate.execution.node_waits import NoNodeError
-from quorate.execution.ray import RayExecutor
+from quorate.execution.ray.executor import RayExecutor
 from quorate.plan.tasks import Resources, Unit
 from tests.execution.jobs import plan_of
 
@@ -177,12 +177,12 @@ def test_units_get_the_nodes_that_they_need_and_what_no_node_type_has_is_refused
 SHRINKS = """
 import sys, time
 from dataclasses import replace
-from quorate.execution.cluster import start_ray
+from quorate.execution.ray.cluster import start_ray
 own = start_ray(sys.argv[1])
 import ray
 from quorate.execution.base import Policy
 from quorate.execution.events import Fitted
-from quorate.execution.ray import RayExecutor
+from quorate.execution.ray.executor import RayExecutor
 from quorate.plan.tasks import Resources, Unit
 from tests.execution.jobs import plan_of
 

@@ -15,9 +15,9 @@ from quorate.data.cache import node_cache
 from quorate.data.decoding import Decoding, open_pictures
 from quorate.data.images import read_image
 from quorate.errors import UserError
-from quorate.execution.decoding import RayDecoder
 from quorate.execution.node_waits import NoNodeError
-from quorate.execution.ray import RayExecutor
+from quorate.execution.ray.decoding import RayDecoder
+from quorate.execution.ray.executor import RayExecutor
 
 HOW = Decoding((8, 8, 3), None)
 
@@ -92,8 +92,8 @@ def test_the_files_that_are_on_their_way_have_a_limit_in_bytes(files, monkeypatc
         return wait(tasks, **rest)
 
     monkeypatch.setattr(ray, "wait", counted)
-    monkeypatch.setattr("quorate.execution.decoding._PER_CPU", 100)
-    monkeypatch.setattr("quorate.execution.decoding._room_for_files", lambda: len(contents[0]) + 1)
+    monkeypatch.setattr("quorate.execution.ray.decoding._PER_CPU", 100)
+    monkeypatch.setattr("quorate.execution.ray.decoding._room_for_files", lambda: len(contents[0]) + 1)
 
     # when
     corrupt = RayDecoder(own=False).decode(batches)

@@ -12,7 +12,7 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from quorate.execution.actors import Actor
+from quorate.execution.ray.actor import Actor
 
 _BEAT_SECONDS = 5.0
 """Seconds between the answer to a call and the next call (an assumption); a call costs the driver about .1 ms."""

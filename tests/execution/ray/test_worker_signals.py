@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from quorate.execution.worker_signals import cause_of_death
+from quorate.execution.ray.worker_signals import cause_of_death
 
 VANISHED = (
     "The actor died unexpectedly before finishing this task.\n\tclass_name: W\nThe actor is dead because its worker "

@@ -18,7 +18,7 @@ _EVERY_SECONDS = 1.0
 
 
 @ray.remote(num_cpus=0, max_restarts=0)
-class Pulse:
+class HealthCheck:
     """A small process on a node, because a worker may hold Python's lock in a long call."""
 
     def answer(self) -> None:
@@ -37,7 +37,7 @@ class _WatchedNode:
     """Whether it has answered before: a process takes a while to start."""
 
 
-class Pulses:
+class HealthChecks:
     """Asks nodes for a sign of life once a second, except the node of the driver."""
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ class Pulses:
         for name in self._watched.keys() - wanted - self.silent:
             ray.kill(self._watched.pop(name).handle)
         for name in wanted - self._watched.keys() - {self._here}:
-            actor_class: Any = Pulse
+            actor_class: Any = HealthCheck
             handle = actor_class.options(scheduling_strategy=NodeAffinitySchedulingStrategy(name, soft=False)).remote()
             self._watched[name] = _WatchedNode(handle, handle.answer.remote(), now)
 

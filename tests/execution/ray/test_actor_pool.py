@@ -7,11 +7,11 @@ import time
 import pytest
 from tests.execution.jobs import plan_of
 
-from quorate.execution.actors import ActorPool
 from quorate.execution.assignment import Assignment
-from quorate.execution.autoscaling import Autoscaler
 from quorate.execution.base import Policy
-from quorate.execution.nodes import Nodes
+from quorate.execution.ray.actor_pool import ActorPool
+from quorate.execution.ray.autoscaling import Autoscaler
+from quorate.execution.ray.nodes import Nodes
 from quorate.plan.tasks import Resources
 
 

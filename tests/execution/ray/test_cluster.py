@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from quorate.execution.cluster import KEEPS_MEMORY, ClusterError, require_token, socket_problem, start_ray
+from quorate.execution.ray.cluster import KEEPS_MEMORY, ClusterError, require_token, socket_problem, start_ray
 
 SCRIPT = """
 import json
 from pathlib import Path
-from quorate.execution.cluster import start_ray
+from quorate.execution.ray.cluster import start_ray
 start_ray("local", cpus=1)
 import ray
 there = ray.remote(lambda: Path("/proc/self/environ").read_text())
@@ -70,7 +70,7 @@ def _homeless(cls: type[Path]) -> Path:
 
 NICENESS_SCRIPT = """
 import os, sys
-from quorate.execution.cluster import start_ray
+from quorate.execution.ray.cluster import start_ray
 start_ray("local", cpus=1, urgent=sys.argv[1] == "urgent")
 import ray
 print(ray.get(ray.remote(lambda: os.nice(0)).remote()) - os.nice(0))

@@ -73,7 +73,7 @@ def start_ray(
                 "(memory, disk, open files); `quorate train JOB.yaml --executor local` trains without Ray"
             ) from error
         return True
-    modules = [Path(__file__).resolve().parents[1], *own_code.own_files()]
+    modules = [Path(__file__).resolve().parents[2], *own_code.own_files()]
     _knock(address)
     try:
         there = {"py_modules": [str(module) for module in modules], "env_vars": kept}

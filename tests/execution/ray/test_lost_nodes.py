@@ -13,10 +13,10 @@ from tests.clusters import Host, hosts, start_cluster
 
 SESSION = """
 import sys, time
-from quorate.execution.cluster import start_ray
+from quorate.execution.ray.cluster import start_ray
 own = start_ray(sys.argv[1])
 from quorate.execution.base import Policy
-from quorate.execution.ray import RayExecutor
+from quorate.execution.ray.executor import RayExecutor
 from quorate.plan.tasks import Unit
 from tests.execution.jobs import plan_of
 
@@ -102,11 +102,11 @@ def test_tasks_of_a_host_that_dies_start_elsewhere(two: tuple[Host, Host]) -> No
 
 TRAINING = """
 import sys
-from quorate.execution.cluster import start_ray
+from quorate.execution.ray.cluster import start_ray
 own = start_ray(sys.argv[1])
 from quorate.execution.base import Policy, Sources
 from quorate.execution.events import Checkpointed
-from quorate.execution.ray import RayExecutor
+from quorate.execution.ray.executor import RayExecutor
 from quorate.plan.tasks import Unit
 from tests.execution.jobs import CNN, plan_of
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import ray
 
-from quorate.execution import probes
-from quorate.execution.cluster import ClusterError
-from quorate.execution.probes import Probes
+from quorate.execution.ray import probes
+from quorate.execution.ray.cluster import ClusterError
+from quorate.execution.ray.probes import Probes
 
 SICK = "ab" * 28
 

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
-from typing import Any, Literal
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-import numpy as np
 import ray
 from ray.exceptions import RayError
 
-from quorate.execution.assignment import Assignment, Control
-from quorate.execution.autoscaling import Autoscaler, actor_options
-from quorate.execution.content import Destination, inline
-from quorate.execution.draining import Draining
-from quorate.execution.events import Event, Fitted
-from quorate.execution.nodes import Nodes
-from quorate.execution.pending import PendingActors
-from quorate.execution.pulse import Pulses
+from quorate.execution.assignment import Assignment
+from quorate.execution.content import Destination
+from quorate.execution.events import Event
 from quorate.execution.queue import needs
-from quorate.execution.stream import stream
+from quorate.execution.ray.actor import Actor
+from quorate.execution.ray.autoscaling import Autoscaler, actor_options
+from quorate.execution.ray.draining import Draining
+from quorate.execution.ray.health_checks import HealthChecks
+from quorate.execution.ray.nodes import Nodes
+from quorate.execution.ray.pending_actors import PendingActors
+from quorate.execution.ray.worker import Worker
 from quorate.plan.groups import NODE_ID
-from quorate.plan.tasks import DataAddition, JobData, Resources, Task
+from quorate.plan.tasks import DataAddition, JobData, Resources
 
 _REFRESH_SECONDS = 1.0
 _IDLE_SECONDS = 5.0
@@ -34,91 +31,6 @@ _IDLE_SECONDS = 5.0
 actor takes about 2 s to start."""
 _ROUNDING = 1e-6
 """Ray counts resources in units of 1e-4; sums of fractions are rounded."""
-
-
-@ray.remote(concurrency_groups={"control": 1})
-class Worker:
-    """Runs tasks one after another; the methods of the group `control` work while a task runs."""
-
-    def __init__(self, data: JobData, destination: Destination | None) -> None:
-        self._data = data
-        self._control = Control()
-        self._write = destination.connect() if destination is not None else inline
-
-    def place(self, addition: DataAddition) -> None:
-        self._data = addition.added_to(self._data)
-
-    def work(self, assignments: list[Assignment]) -> Iterator[Event]:
-        log = ""
-        with contextlib.suppress(OSError):
-            log = str(Path("/proc/self/fd/2").readlink())
-        logged = [replace(assignment, log=log) for assignment in assignments]
-        yield from stream(logged, self._data, self._control, write=self._write)
-
-    @ray.method(concurrency_group="control")  # type: ignore[untyped-decorator]
-    def whereabouts(self) -> tuple[str, int]:
-        """The id of its node, and its process there."""
-        return ray.get_runtime_context().get_node_id(), os.getpid()
-
-    @ray.method(concurrency_group="control")  # type: ignore[untyped-decorator]
-    def stop(self) -> None:
-        self._control.stop.set()
-
-    @ray.method(concurrency_group="control")  # type: ignore[untyped-decorator]
-    def checkpoint(self) -> None:
-        self._control.checkpoints += 1
-
-    @ray.method(concurrency_group="control")  # type: ignore[untyped-decorator]
-    def ask(self, number: int, what: Literal["finish", "cancel"]) -> None:
-        self._control.asked[number] = what
-
-    @ray.method(concurrency_group="control")  # type: ignore[untyped-decorator]
-    def end_in(self, seconds: float) -> None:
-        self._control.end_in(seconds)
-
-
-@dataclass(eq=False)
-class Actor:
-    """An actor, the unit that it runs, and the stream of its events."""
-
-    handle: Any
-    resources: Resources
-    node: str = ""
-    """The id of its node, and `pid` its process there; empty until they are known."""
-    pid: int = 0
-    node_asked: Any = None
-    counts: bool = True
-    """Whether its resources are of those that are held: not on a node that is left out of the totals."""
-    leaves: bool = False
-    """Whether its node is about to leave, and it was asked to stop."""
-    placed: int = 0
-    """The number of data additions that it has been sent."""
-    was_idle: bool = False
-    """Whether it was idle before its running task: it may have died then."""
-    since: float = 0.0
-    """When it became idle, on the clock of `time.monotonic`."""
-    rest: deque[Task] = field(default_factory=deque)
-    """The tasks of its unit that come after the running one."""
-    stream: Any = None
-    running: dict[str, Assignment] = field(default_factory=dict)
-    """The running tasks by their keys, until their last events: one, or those of a pack."""
-    log: str = ""
-    due: float | None = None
-    """The deadline that the worker has for its task, on the driver's clock; None before the task has started."""
-
-    def begin(self, assignments: list[Assignment]) -> None:
-        self.running = {one.task.key: replace(one, restored=None, files=None) for one in assignments}
-        self.log, self.due = "", None
-        self.stream = self.handle.work.options(num_returns="streaming").remote(assignments)
-
-    def next_event(self) -> Event | None:
-        """The next event; None at the end of the task. Raises `RayError` if the worker has died."""
-        try:
-            event: Event = _owned(ray.get(next(self.stream)))
-        except StopIteration:
-            self.stream = None
-            return None
-        return event
 
 
 class ActorPool:
@@ -148,7 +60,7 @@ class ActorPool:
         self._idle: dict[Resources, list[Actor]] = {}
         self._held: Counter[str] = Counter()
         self._pending = PendingActors(self._create)
-        self._pulses, self._draining = Pulses(), Draining()
+        self._health, self._draining = HealthChecks(), Draining()
         self._looked = time.monotonic()
 
     @property
@@ -238,8 +150,8 @@ class ActorPool:
         Actors on nodes that are about to leave are asked to checkpoint and stop.
         """
         self._ask_for_nodes()
-        self._pulses.look({actor.node for actor in [*self._busy.values(), *self._idlers()] if actor.node})
-        silent, draining = self._pulses.silent, self._draining.nodes()
+        self._health.look({actor.node for actor in [*self._busy.values(), *self._idlers()] if actor.node})
+        silent, draining = self._health.silent, self._draining.nodes()
         self._leave_out(silent | draining | self._without)
         for actor in self._idlers():
             if actor.node in silent or actor.node in draining:
@@ -270,7 +182,7 @@ class ActorPool:
                 asked[answer].node, asked[answer].pid = ray.get(answer)
 
     def retire_all(self) -> None:
-        self._pulses.close()
+        self._health.close()
         self._pending.want_none()
         for actor in [*self._busy.values(), *self._idlers()]:
             self.retire(actor)
@@ -313,7 +225,7 @@ class ActorPool:
 
     def _create(self, resources: Resources) -> Any:
         options = actor_options(resources)
-        if without := self._pulses.silent | self._without:
+        if without := self._health.silent | self._without:
             others = {NODE_ID: f"!in({','.join(sorted(without))})"}
             options["label_selector"] = others | options.get("label_selector", {})
         actor_class: Any = Worker
@@ -327,19 +239,3 @@ class ActorPool:
         """The resources that exceed the total of the cluster minus what is held."""
         total = self._nodes.total(wanted)
         return {name for name, amount in needs(wanted).items() if total[name] - held[name] < amount - _ROUNDING}
-
-
-def _owned(event: Event) -> Event:
-    """The event with copies of its arrays; the arrays from Ray are views that keep the whole result in its store."""
-    own: dict[str, Any] = {}
-    for name in (part.name for part in fields(event)):
-        value = getattr(event, name)
-        if isinstance(value, np.ndarray):
-            own[name] = value.copy()
-        elif isinstance(value, Fitted):
-            own[name] = _owned(value)
-        elif name == "others":
-            own[name] = tuple(map(_owned, value))
-    changed: Any = replace
-    owned: Event = changed(event, **own)
-    return owned

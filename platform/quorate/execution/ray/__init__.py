@@ -1,0 +1,1 @@
+"""Sessions on Ray: workers on the nodes of a cluster that may grow, shrink and lose nodes."""
