@@ -20,11 +20,14 @@ from quorate.plan.tasks import DataAddition, JobData
 
 @ray.remote(concurrency_groups={"control": 1})
 class Worker:
-    """Runs tasks one after another; the methods of the group `control` work while a task runs."""
+    """Runs tasks one after another; the methods of the group `control` work while a task runs.
 
-    def __init__(self, data: JobData, destination: Destination | None) -> None:
+    Its name in events has the address of its node (`by_address`), or the name of its machine.
+    """
+
+    def __init__(self, data: JobData, destination: Destination | None, by_address: bool) -> None:
         self._data = data
-        self._control = Control()
+        self._control = Control(f"{ray.util.get_node_ip_address()}:{os.getpid()}") if by_address else Control()
         self._write = destination.connect() if destination is not None else inline
 
     def place(self, addition: DataAddition) -> None:
