@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -99,11 +100,11 @@ def test_a_worker_killed_in_mid_epoch_changes_nothing(here: Here, undisturbed: s
     worker = int(log.split(" on ")[1].split(":")[1].split()[0].rstrip(","))
 
     os.kill(worker, signal.SIGKILL)
-    _, errors = process.communicate(timeout=200)
+    output, errors = process.communicate(timeout=200)
 
     assert process.returncode == 0, errors
     assert "will be retried" in errors
-    assert here.board()["oof_sha256"] == undisturbed
+    assert json.loads(output)["oof_sha256"] == undisturbed, "Ray prints nothing to the output"
     assert here.board()["tasks"]["failed"] == 0
 
 
