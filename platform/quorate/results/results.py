@@ -18,7 +18,7 @@ from quorate.data.features import Matrix
 from quorate.execution.content import Content, SpooledFile, WrittenBlob
 from quorate.execution.events import Checkpointed, Featured, Fitted, Predicted
 from quorate.members.base import Proba
-from quorate.plan.half_batch import with_half_batch
+from quorate.plan.half_batch import on_accelerator_with_half_batch
 from quorate.plan.identity import predict_key
 from quorate.plan.tasks import FeatureTask, FitTask, PredictTask
 from quorate.results.destination import StoreDestination, destination_in
@@ -78,7 +78,7 @@ class Results:
         For a task on an accelerator, the result with half of the batch also counts.
         """
         found = self._find(task)
-        if found is None and task.numerics.device == "cuda" and (half := with_half_batch(task)) is not None:
+        if found is None and (half := on_accelerator_with_half_batch(task)) is not None:
             return self._find(half)
         return found
 
