@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import tempfile
@@ -10,9 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.benchmarks.results import measure
+from tests.benchmarks.results import Unreachable, measure
+from tests.benchmarks.results import run as train_all
 from tests.execution.jobs import CNN, failures, fitted, plan_of, spooled_files
 from tests.execution.jobs import run as run_here
+from tests.job.test_store_faults import small_disk
 from tests.object_stores import SECRET, ObjectServer
 
 from quorate.execution.base import Policy, Session
@@ -152,3 +155,27 @@ def test_a_worker_that_is_killed_while_it_sends_leaves_no_file(tmp_path: Path, m
     assert open_files == [0, 0] and len(set(workers)) == 2, "it was started again, and the part was gone"
     assert sizes == [60 << 20]
     assert spooled_files(tmp_path) == 0 and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.chaos
+def test_a_full_disk_for_temporary_files_ends_the_job_and_keeps_what_was_committed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from quorate.execution.ray.executor import RayExecutor
+
+    # given: a result that travels in its event, and one for which there is no room
+    plan = plan_of({"small": {"kind": "heavy", "megabytes": 1}, "large": {"kind": "heavy", "megabytes": 60}})
+    results = Unreachable(open_store(str(tmp_path / "store")))
+    with small_disk(tmp_path / "disk", "30m"):
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "disk"))
+
+        # when
+        with pytest.raises(OSError) as caught:
+            train_all(plan, results, RayExecutor(own=False), tmp_path)
+
+        # then
+        assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path / "disk"))
+        del caught
+        assert spooled_files(tmp_path / "disk") == 0
+    found = {task.member for task in plan.tasks if results.find(task) is not None}
+    assert found <= {"small"}

@@ -10,12 +10,16 @@ from dataclasses import dataclass
 from quorate.execution.content import Content, SpooledFile
 from quorate.execution.events import Event, with_contents
 
-PIECE = 8 << 20
-"""Bytes of a piece, and of the largest content that travels in its event: an assumption."""
+LARGE = 16 << 20
+"""Bytes of the largest content that travels in its event: an assumption."""
 
-MOST_UNREAD = 4
+PIECE = 2 << 20
+"""Bytes of a piece. Ray frees objects that are not used any longer after a second, or when there are 100 of them: with
+larger pieces, more of its object store is in use, and mapped by the driver."""
+
+MOST_UNREAD = 8
 """Events and pieces of a worker that the driver has not read, after which it sends no more; its tasks go on. An
-assumption: 32 MiB of pieces are on the way."""
+assumption: 16 MiB of pieces are on the way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +35,10 @@ def in_pieces(events: Iterable[Event]) -> Iterator[Event | Piece]:
     for event in events:
         large: dict[int, bytes] = {}
         small = with_contents(event, _Taking(large))
-        del event  # it has the whole contents
-        while large:
-            position = next(iter(large))
-            content = large.pop(position)
+        for position, content in large.items():
             for start in range(0, len(content), PIECE):
                 yield Piece(position, content[start : start + PIECE])
         yield small
-        del small
 
 
 class _Taking:
@@ -49,7 +49,7 @@ class _Taking:
 
     def __call__(self, content: Content) -> Content:
         position = next(self._positions)
-        if not isinstance(content, bytes) or len(content) <= PIECE:
+        if not isinstance(content, bytes) or len(content) <= LARGE:
             return content
         self._large[position] = content
         return b""
