@@ -92,8 +92,8 @@ def kept(plan: Plan, events: Sequence[Event] | Scripted, folder: Path) -> JobPro
     tracker = Tracker(Journal(run.path / "journal.jsonl"), job.spec, plan, run=run.name)
     units, place = [Unit((task,)) for task in plan.tasks], Workplace("local", None, lambda executor: None)
     stop = StopRequest()
-    with JobSession(stop) as session, RunLogs(run.path) as logs:
-        outages = StoreOutages(console.print, stopping=lambda: stop.requested)
+    with JobSession(stop) as session:
+        logs, outages = RunLogs(run.path), StoreOutages(console.print, stopping=lambda: stop.requested)
         trainer = Trainer(job, place, results, tracker, logs, Screen(console, console), stop, session, outages)
         train(units, plan, work, executor, trainer)
     assert all(results.find(task) is None for task in plan.tasks if task.key not in work.fits)

@@ -224,7 +224,9 @@ class _TaskRun:
         self._checkpoints = wanted
         taken = state()
         if taken:
-            content = pack_state({"state": taken, "seconds": self._spent + (now - self._begun) / self._among})
+            seconds = self._spent + (now - self._begun) / self._among
+            # the key: a blob with a state must not be that of another task as well, because the next state removes it
+            content = pack_state({"state": taken, "seconds": seconds, "task": self._task.result_key})
             self._emit(Checkpointed(self._task, self._write(content), last=stop))
         self._last = time.monotonic()
         self._checkpoint = self._last - now

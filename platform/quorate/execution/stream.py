@@ -17,6 +17,7 @@ from quorate.errors import MachineError, UserError
 from quorate.execution.assignment import Assignment, Control
 from quorate.execution.attempt import FitAttempt, checked
 from quorate.execution.content import ContentWriter, inline
+from quorate.execution.event_queue import EventQueue
 from quorate.execution.events import (
     ENDS,
     Cancelled,
@@ -57,7 +58,7 @@ def stream(
     `watch` is called while the tasks give no event; its events are yielded. `write` writes the files of members and the
     states.
     """
-    events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+    events = EventQueue()
     control.end_in(assignments[0].seconds_left)
 
     def work() -> None:

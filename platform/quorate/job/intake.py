@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from quorate.execution.budget import Budget
-from quorate.execution.content import size_of
 from quorate.execution.events import (
     ENDS,
     Checkpointed,
@@ -23,6 +22,7 @@ from quorate.execution.events import (
     Silent,
     SoFar,
     Started,
+    held_in,
 )
 from quorate.job.commits import CommitQueue
 from quorate.job.progress import JobProgress
@@ -94,7 +94,7 @@ class Intake:
         if not isinstance(event, ENDS) or (isinstance(event, Failed) and not event.final):
             self._report(event)
         else:
-            self._commits.put(_bytes_in(event), partial(self._store, event), partial(self._report, event))
+            self._commits.put(held_in(event), partial(self._store, event), partial(self._report, event))
 
     def _or_interim(self, event: Event) -> Event:
         """The last interim result of a network that is out of time or has failed, if there is one; else the event."""
@@ -118,7 +118,7 @@ class Intake:
         def write() -> None:
             interim.result = self._results.written(interim.result)
 
-        self._commits.put(_bytes_in(result), write, lambda: None)
+        self._commits.put(held_in(result), write, lambda: None)
 
     def _report(self, event: Event) -> None:
         with self._reporting:
@@ -178,18 +178,6 @@ class Intake:
                 self._work.failures[task.key] = event
                 if event.status == "diverged":
                     self._results.drop_checkpoint(task)  # its state cannot be continued
-
-
-def _bytes_in(event: Event) -> int:
-    """The bytes of a result that are in memory."""
-    if isinstance(event, Predicted):
-        return event.proba.nbytes
-    if isinstance(event, Featured):
-        return event.matrix.nbytes
-    if not isinstance(event, Fitted):
-        return 0
-    arrays = sum(part.valid.nbytes + (part.test.nbytes if part.test is not None else 0) for part in event.all)
-    return arrays + sum(size_of(content) for part in event.all for content in part.files.values())
 
 
 class AttemptHistory:

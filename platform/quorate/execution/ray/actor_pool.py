@@ -21,6 +21,7 @@ from quorate.execution.ray.draining import Draining
 from quorate.execution.ray.health_checks import HealthChecks
 from quorate.execution.ray.nodes import Nodes
 from quorate.execution.ray.pending_actors import PendingActors
+from quorate.execution.ray.pieces import Arrivals, Piece
 from quorate.execution.ray.worker import Worker
 from quorate.plan.groups import NODE_ID
 from quorate.plan.tasks import DataAddition, JobData, Resources
@@ -118,11 +119,16 @@ class ActorPool:
         return [self._busy[one] for one in found]
 
     def any_ready(self) -> bool:
-        """Whether an actor has an event now."""
+        """Whether an actor has an event now, or a part of one has arrived."""
+        if any(len(actor.arrivals) for actor in self._busy.values()):
+            return True
         return bool(self._busy and ray.wait(list(self._busy), num_returns=1, timeout=0)[0])
 
-    def next_event(self, actor: Actor) -> Event | None:
-        """The next event of a busy actor; None at the end of its task. Raises `RayError` if it has died."""
+    def next_event(self, actor: Actor) -> Event | Piece | None:
+        """The next event of a busy actor, or a piece of it; None at the end of its task.
+
+        Raises `RayError` if the actor has died, and `OSError` if the disk for temporary files is full.
+        """
         stream = actor.stream
         event = actor.next_event()
         if event is None:
@@ -141,7 +147,7 @@ class ActorPool:
             ray.kill(actor.handle, no_restart=True)
         if actor.stream is not None:
             del self._busy[actor.stream]
-        actor.stream, actor.running = None, {}
+        actor.stream, actor.running, actor.arrivals = None, {}, Arrivals()
         idle = self._idle.get(actor.resources, [])
         if actor in idle:
             idle.remove(actor)

@@ -24,6 +24,7 @@ from quorate.execution.ray.autoscaling import Autoscaler
 from quorate.execution.ray.health_checks import SILENT_SECONDS
 from quorate.execution.ray.heartbeats import Heartbeats
 from quorate.execution.ray.nodes import Nodes
+from quorate.execution.ray.pieces import Piece
 from quorate.execution.ray.worker_signals import cause_of_death
 from quorate.execution.silence import SilenceWatch
 from quorate.plan.tasks import DataAddition, JobData, Task, Unit
@@ -169,6 +170,9 @@ class RaySession:
             return
         if event is None:
             self._go_on(actor)
+            return
+        if isinstance(event, Piece):
+            self._silence.hear(assignment.task for assignment in actor.running.values())
             return
         if isinstance(event, Started):
             actor.log, actor.due = event.log, 0.0

@@ -14,6 +14,7 @@ import ray
 from quorate.execution.assignment import Assignment, Control
 from quorate.execution.content import Destination, inline
 from quorate.execution.events import Event
+from quorate.execution.ray.pieces import Piece, in_pieces
 from quorate.execution.stream import stream
 from quorate.plan.tasks import DataAddition, JobData
 
@@ -33,12 +34,12 @@ class Worker:
     def place(self, addition: DataAddition) -> None:
         self._data = addition.added_to(self._data)
 
-    def work(self, assignments: list[Assignment]) -> Iterator[Event]:
+    def work(self, assignments: list[Assignment]) -> Iterator[Event | Piece]:
         log = ""
         with contextlib.suppress(OSError):
             log = str(Path("/proc/self/fd/2").readlink())
         logged = [replace(assignment, log=log) for assignment in assignments]
-        yield from stream(logged, self._data, self._control, write=self._write)
+        yield from in_pieces(stream(logged, self._data, self._control, write=self._write))
 
     @ray.method(concurrency_group="control")  # type: ignore[untyped-decorator]
     def whereabouts(self) -> tuple[str, int]:
