@@ -16,6 +16,7 @@ from tests.tiny import LAPTOP, alone, plan_of, tiny_data
 from quorate.execution.base import Policy, Session
 from quorate.execution.events import Checkpointed, Event, Failed, Fitted, OutOfTime, Predicted, Reported, SoFar, Started
 from quorate.execution.interrupt import StopRequest
+from quorate.execution.metrics import NoMetrics
 from quorate.execution.workplace import Workplace
 from quorate.job.outages import StoreOutages
 from quorate.job.progress import JobProgress
@@ -48,6 +49,9 @@ class Scripted:
 
     def groups_for(self, resources: Resources, *, present: bool = False) -> Sequence[NodeGroup]:
         return alone(LAPTOP).groups_for(resources)
+
+    def metrics(self, run: str) -> NoMetrics:
+        return NoMetrics()
 
     def slots(self, resources: Resources) -> int:
         return 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +17,8 @@ class WrittenBlob:
     """A blob that a worker has written to the store of the job, by its SHA-256."""
 
     name: str
+    size: int = field(default=0, compare=False)
+    """Its bytes; 0 if they are not known."""
 
 
 class SpooledFile:
@@ -82,3 +84,8 @@ def held_by(content: Content) -> HeldBytes:
     if isinstance(content, SpooledFile):
         return HeldBytes(disk=content.size)
     return HeldBytes(len(content)) if isinstance(content, bytes) else HeldBytes()
+
+
+def size_of(content: Content) -> int:
+    """The bytes of a content, wherever they are."""
+    return len(content) if isinstance(content, bytes) else content.size

@@ -25,6 +25,7 @@ from quorate.execution.events import (
     held_in,
 )
 from quorate.job.commits import CommitQueue
+from quorate.job.job_metrics import JobMetrics, bytes_of
 from quorate.job.progress import JobProgress
 from quorate.job.tracker import Tracker
 from quorate.plan.tasks import FitTask, Plan, PredictTask
@@ -63,8 +64,10 @@ class Intake:
         watch: Watch,
         commits: CommitQueue,
         budget: Budget | None,
+        metrics: JobMetrics,
     ) -> None:
         self._plan, self._work, self._results, self._budget = plan, work, results, budget
+        self._metrics = metrics
         self._logs, self._tracker, self._watch, self._commits = logs, tracker, watch, commits
         self._attempts = AttemptHistory()
         self._begun: set[str] = set()
@@ -77,6 +80,7 @@ class Intake:
                 self._watch.on(event)
             return
         event = self._or_interim(event)
+        self._metrics.on(event, bytes_of(event))
         event = self._attempts.compared(event)
         self._tracker.attempted(event)
         self._logs.write(event)

@@ -15,6 +15,7 @@ from quorate.execution.workplace import Workplace
 from quorate.job.commits import CommitQueue, WaitingStates
 from quorate.job.features import BackboneError, Extraction, find_features
 from quorate.job.intake import Intake
+from quorate.job.job_metrics import JobMetrics
 from quorate.job.outages import StoreOutages
 from quorate.job.planning import without_backbone
 from quorate.job.progress import JobProgress
@@ -122,10 +123,12 @@ def train(
     watch = Watch(trainer.screen, every, work.estimates, shares, reused=len(work.fits), budget=budget)
     commits = CommitQueue(trainer.outages, trainer.stop, trainer.states)
     with watch.shown(), commits:
-        intake = Intake(plan, work, results, trainer.logs, trainer.tracker, watch, commits, budget)
+        metrics = JobMetrics(executor.metrics(trainer.tracker.run), watch)
+        intake = Intake(plan, work, results, trainer.logs, trainer.tracker, watch, commits, budget, metrics)
         for event in _in_turn(extraction, units, trainer.session):
             intake.on(event)
             del event  # it may hold a result with its weights, and the next one can take hours
+        metrics.update()
     work.features_left = extraction.missing
 
 

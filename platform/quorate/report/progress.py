@@ -130,6 +130,15 @@ class Watch:
             if event.begun:
                 self._say(f"{task.title} stopped: {event.message}")
 
+    @property
+    def waiting(self) -> int:
+        """The number of tasks that wait for a worker, and `running` of those that run."""
+        return len(self._waiting)
+
+    @property
+    def running(self) -> int:
+        return len(self._rows)
+
     def seconds_left(self) -> float | None:
         """Estimated seconds until the workers have finished all tasks; None while there is no estimate."""
         if not self._estimates.known:

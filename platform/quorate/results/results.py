@@ -144,8 +144,8 @@ class Results:
         if isinstance(content, WrittenBlob):
             return content
         if isinstance(content, SpooledFile):
-            return WrittenBlob(self._store.put_file(content.path))
-        return WrittenBlob(self._store.put(content))
+            return WrittenBlob(self._store.put_file(content.path), content.size)
+        return WrittenBlob(self._store.put(content), len(content))
 
     def files(self, fit: Fit) -> dict[str, bytes]:
         """Return the content of each file of a finished member; raises `Damaged`."""
