@@ -157,6 +157,7 @@ def test_a_worker_that_is_killed_while_it_sends_leaves_no_file(tmp_path: Path, m
     assert spooled_files(tmp_path) == 0 and list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.chaos
 def test_a_full_disk_for_temporary_files_ends_the_job_and_keeps_what_was_committed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
