@@ -32,6 +32,12 @@ _SHARDS = 128
 _EXTRA = 4096
 """Bytes of a batch in the cache besides the pixels: a header and the list of corrupt files. An assumption."""
 
+DECODING_PROCESS = 150 << 20
+"""Bytes of a process before it decodes. An assumption, not a measurement."""
+_FULL, _CHANNELS = 20, 4
+"""Bytes of a decoded picture relative to those of its file (an assumption, as for a photograph in JPEG), and at most
+per pixel."""
+
 
 @dataclass(frozen=True)
 class Decoding:
@@ -50,9 +56,19 @@ class DecodingBatch:
     paths: tuple[Path, ...]
     sums: tuple[bytes, ...]
     """SHA-256 of the content of each file."""
+    sizes: tuple[int, ...]
+    """The size of each file in bytes."""
     how: Decoding
     keep: bool
     """Whether to keep the pixels; if not, the files are only checked."""
+
+    @property
+    def memory(self) -> int:
+        """Estimated bytes of a process that decodes it: its files, its pixels twice (one copy is written or sent), and
+        the largest picture at its full size."""
+        pixels = len(self.paths) * int(np.prod(self.how.shape)) if self.keep else 0
+        largest = min(_FULL * max(self.sizes), _CHANNELS * OWN.max_pixels)
+        return DECODING_PROCESS + sum(self.sizes) + 2 * pixels + largest
 
     @property
     def shard(self) -> str:
@@ -236,7 +252,8 @@ def _batches(
         if ends or i + 1 == len(paths):
             own = tuple(sums[begin : i + 1])
             name = hashlib.sha256(repr((DECODER, how.shape, how.resize, keep)).encode() + b"".join(own)).hexdigest()
-            yield DecodingBatch(name, tuple(paths[begin : i + 1]), own, how, keep)
+            part = slice(begin, i + 1)
+            yield DecodingBatch(name, tuple(paths[part]), own, tuple(sizes[part]), how, keep)
             begin, held = i + 1, 0
 
 

@@ -57,10 +57,10 @@ class ShardedImages(Subsets):
 
     def take(self, rows: Rows) -> Pixels:
         pixels: Pixels = np.empty((len(rows), *self.shape), np.uint8)
-        at = np.searchsorted(self._starts, rows, side="right") - 1
-        for number in np.unique(at):
-            own = at == number
-            pixels[own] = self._mapped(int(number))[rows[own] - self._starts[number]]
+        shards = np.searchsorted(self._starts, rows, side="right") - 1
+        within = rows - self._starts[shards]
+        for i, (shard, row) in enumerate(zip(shards.tolist(), within.tolist(), strict=True)):
+            pixels[i] = self._mapped(shard)[row]  # without the copy of a fancy index
         return pixels
 
     def digest(self) -> str:

@@ -225,6 +225,7 @@ def _train_epoch(training: Training, train: Labelled, recipe: LoopSettings, cont
     batches = split_batches(
         training.order(labels, balanced=recipe.balanced, parts=recipe.parts), context.numerics.batch_size
     )
+    feed.expect(batches[training.step :])
     network.train()
     if recipe.prepare is not None:
         recipe.prepare(training.epoch)

@@ -44,7 +44,7 @@ class RayExecutor(RayDecoder):
         self, *, own: bool, wait_for_nodes: float = 600, say: Callable[[str], None] = lambda message: None
     ) -> None:
         super().__init__(own=own)
-        self._nodes, self._autoscaler = Nodes(), Autoscaler()
+        self._autoscaler = Autoscaler()
         self._wait_seconds, self._say = wait_for_nodes, say
         self._requests: list[Any] = []
         self._probes = Probes(say)
