@@ -107,7 +107,9 @@ def _pictures(
         if name != key:
             yield CommentedEntry(key, _free(name), why=f"the array with the {key}")
     if facts.class_file:
-        yield CommentedEntry("classes", _address(source, source.train.parent / "classes.txt", base), why="names of the integer labels")
+        yield CommentedEntry(
+            "classes", _address(source, source.train.parent / "classes.txt", base), why="names of the integer labels"
+        )
 
 
 def _table(facts: TableFacts) -> Iterator[CommentedEntry]:

@@ -94,8 +94,11 @@ class Decoder(Protocol):
         Returns the corrupt files of each. Raises `CacheError` if a shard cannot be kept.
         """
 
-    def shard_source(self) -> ShardSource | None:
-        """Return where the workers get shards from; None if they share the cache of this machine."""
+    def share(self, batches: Sequence[DecodingBatch]) -> ShardSource | None:
+        """Let the workers get the shards of these batches, which are in the cache of this machine.
+
+        Returns where from; None if the workers share this cache.
+        """
 
 
 class ThreadDecoder:
@@ -110,7 +113,7 @@ class ThreadDecoder:
         with ThreadPoolExecutor() as pool:
             return list(pool.map(one, batches))
 
-    def shard_source(self) -> ShardSource | None:
+    def share(self, batches: Sequence[DecodingBatch]) -> ShardSource | None:
         return None
 
 
@@ -158,7 +161,7 @@ def _open(paths: Sequence[Path], how: Decoding, decoder: Decoder, in_memory: int
     images: Images = FileImages(chosen, how.shape, how.resize, content)
     if uncached is None:
         names = tuple(path.name for path in chosen)
-        mapped = ShardedImages(how.shape, tuple(shards), content, names, decoder.shard_source())
+        mapped = ShardedImages(how.shape, tuple(shards), content, names, decoder.share(batches))
         mapped = mapped if size > in_memory else replace(mapped, content=_digest_of_pixels(mapped))
         mapped.hold()
         images = mapped
@@ -169,7 +172,7 @@ def _open(paths: Sequence[Path], how: Decoding, decoder: Decoder, in_memory: int
 
 def _decoded(batches: Sequence[DecodingBatch], decoder: Decoder) -> list[Corrupt]:
     """Decode batches, unless they were decoded before; return the corrupt files of each."""
-    known = [_known(batch) for batch in batches]
+    known = [decoded_before(batch) for batch in batches]
     missing = [batch for batch, corrupt in zip(batches, known, strict=True) if corrupt is None]
     new = iter(decoder.decode(missing) if missing else ())
     return [next(new) if corrupt is None else corrupt for corrupt in known]
@@ -257,7 +260,7 @@ def _batches(
             begin, held = i + 1, 0
 
 
-def _known(batch: DecodingBatch) -> Corrupt | None:
+def decoded_before(batch: DecodingBatch) -> Corrupt | None:
     """Return the corrupt files of a batch that was decoded before; None if it, or its shard, is not in the cache."""
     try:
         cache = node_cache()

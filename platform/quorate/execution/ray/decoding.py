@@ -60,7 +60,7 @@ class RayDecoder:
         """The memory that a batch reserves on its node; at most that of the largest node."""
         return min(batch.memory, self._nodes.most_memory(Resources(1)))
 
-    def shard_source(self) -> ShardSource | None:
+    def share(self, batches: Sequence[DecodingBatch]) -> ShardSource | None:
         """The actor on the driver's machine that reads its cache; a local Ray needs none."""
         if self._own:
             return None
