@@ -124,9 +124,11 @@ def test_a_damaged_shard_is_decoded_again_and_kept_anew(files, store, tmp_path, 
 
 def test_a_store_that_cannot_be_written_is_said_and_the_driver_serves_the_shards(files, store, monkeypatch):
     said: list[str] = []
-    monkeypatch.setattr(
-        store, "put", lambda content: (_ for _ in ()).throw(StoreUnavailable("no space left", "the store"))
-    )
+
+    def put(content: bytes) -> str:
+        raise StoreUnavailable(28, "no space left on device", "the store")
+
+    monkeypatch.setattr(store, "put", put)
 
     found = opened(files, store, ClusterDecoder(), said)
 

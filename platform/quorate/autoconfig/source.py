@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -55,7 +55,7 @@ class DataLocation:
     train: Path
     test: Path | None = None
     notes: tuple[str, ...] = ()
-    given: GivenData = GivenData()
+    given: GivenData = field(default_factory=GivenData)
     """The data that were given, with the URLs of those that were copied."""
 
     @property

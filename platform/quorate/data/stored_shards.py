@@ -39,7 +39,11 @@ class _StoringDecoder:
         self._decoder, self._store, self._nonce, self._say = decoder, store, nonce, say
 
     def decode(self, batches: Sequence[DecodingBatch]) -> list[Corrupt]:
-        found = self._each(self._take, batches)
+        try:
+            found = self._each(self._take, batches)
+        except OSError as error:
+            self._say(f"decoded pictures cannot be read from the store, and are decoded again: {error}")
+            found = [None] * len(batches)
         missing = [batch for batch, corrupt in zip(batches, found, strict=True) if corrupt is None]
         new = iter(self._decoder.decode(missing) if missing else ())
         return [next(new) if corrupt is None else corrupt for corrupt in found]

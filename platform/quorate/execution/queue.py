@@ -90,7 +90,10 @@ class UnitQueue(ABC):
         self._add(_Entry(unit, next(self._numbers)))
 
     def change(self, changed: Callable[[Unit], Unit], member: str | Backbone | None = None) -> None:
-        """Replace the waiting units of a member or of a frozen network, or all, by what `changed` returns for them; their order stays."""
+        """Replace the waiting units of a member or of a frozen network, or all, by what `changed` returns for them.
+
+        Their order stays.
+        """
         members = list(self._members) if member is None else [member]
         for entry in [entry for name in members for entry in self._members[name].values()]:
             if (unit := changed(entry.unit)) != entry.unit:

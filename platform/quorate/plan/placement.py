@@ -157,8 +157,9 @@ def with_memory(
     If every task needs at most the memory that comes with its cores, none reserves any: then the cores alone keep each
     node within its memory. Otherwise all reserve what they are estimated to need.
     """
-    automatic = [task for task in (*tasks, *features) if task.share is not None and task.estimate is not None]
-    if all(task.estimate.node <= task.share for task in automatic):  # type: ignore[union-attr, operator]
+    every: tuple[FitTask | FeatureTask, ...] = (*tasks, *features)
+    automatic = [(task.estimate, task.share) for task in every if task.share is not None]
+    if all(estimate is None or estimate.node <= share for estimate, share in automatic):
         return tasks, features
     return tuple(map(_reserving, tasks)), tuple(
         replace(task, resources=reservation(task, task.estimate, counted=True)) if task.estimate is not None else task

@@ -14,7 +14,6 @@ from quorate.execution.base import Policy, Session
 from quorate.execution.node_waits import NodeWaits, NoNodeError
 from quorate.execution.ray.autoscaling import Autoscaler, actor_options
 from quorate.execution.ray.decoding import RayDecoder
-from quorate.execution.ray.nodes import Nodes
 from quorate.execution.ray.probes import Probes
 from quorate.execution.ray.session import RaySession
 from quorate.plan.groups import NodeGroup, group_nodes
