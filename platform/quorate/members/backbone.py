@@ -106,7 +106,8 @@ class Trial:
 def backbone_memory(backbone: Backbone, shape: tuple[int, int, int], numerics: Numerics) -> MemoryUse:
     """Estimate the memory of a task that computes features of images of `shape` (H, W, C)."""
     seen = trial(backbone, shape)
-    batch = numerics.batch_size * (_LAYERS * seen.layer + 5 * int(np.prod(shape)))  # its pixels as bytes and float32
+    image = int(np.prod(shape)) + 4 * int(np.prod(_shape(backbone, shape)))  # as bytes, and resized as float32
+    batch = numerics.batch_size * (_LAYERS * seen.layer + image)
     if numerics.device == "cuda":
         return MemoryUse(PROCESS_MEMORY + seen.weights, seen.weights + batch)
     return MemoryUse(PROCESS_MEMORY + 2 * seen.weights + batch)  # as they arrive, and in the network
