@@ -61,6 +61,8 @@ def as_json(fingerprint: Fingerprint) -> dict[str, Any]:
     """The fingerprint as JSON values."""
     facts: Mapping[str, Any] = asdict(fingerprint.facts)
     source, shown = fingerprint.source, fingerprint.source.given.shown
+    if isinstance(fingerprint.facts, ImageFacts):
+        facts = {**facts, "corrupt": list(map(shown, fingerprint.facts.corrupt))}
     return {
         "kind": source.kind,
         "train": shown(str(source.train)),

@@ -107,9 +107,9 @@ class PixelFeed:
             return self._resized(self._whitened(pixels, *self._whitening))
         x = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=self._format)
         if self._shift is not None and self._scale is not None:
-            torch.addcmul(self._shift, x, self._scale, out=x)  # a batch of large images takes much memory
+            x = torch.addcmul(self._shift, x, self._scale)
         else:
-            x.div_(255)
+            x = x / 255
             if self._standardize.scheme == "sample":
                 mean = x.mean(dim=(1, 2, 3), keepdim=True)
                 std = x.std(dim=(1, 2, 3), keepdim=True, correction=0)
