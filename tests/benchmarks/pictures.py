@@ -1,8 +1,8 @@
 """What a folder of pictures costs a job: `python -m tests.benchmarks.pictures`.
 
 Trains five networks on five folds of the flowers, twice, with different seeds. Shows how often a file was decoded, the
-seconds from the placement of the first task to its first training step, and the peak memory of a worker: resident
-(RSS), with shared pages divided among the processes that map them (PSS), and its own without files (private).
+seconds from the placement of the first task to its first training step, part by part, and the peak memory of a worker:
+resident (RSS), with shared pages divided among the processes that map them (PSS), and its own without files (private).
 """
 
 from __future__ import annotations
@@ -99,16 +99,26 @@ def run(chosen: argparse.Namespace) -> None:
     board = run_job(job, options, console=Console(quiet=True), stop=StopRequest())
     ended = time.time()
     peaks.stop()
-    times = Path(os.environ["QUORATE_TIMES"]).read_text().splitlines()
-    fit, step = (next(float(line.split()[0]) for line in times if line.endswith(what)) for what in ("fit", "step"))
     print(
         f"job {chosen.job + 1}: {board.tasks.trained} fit tasks, {ended - started:.1f} s; first task placed after "
-        f"{placed[0] - started:.1f} s, its fit began {fit - placed[0]:.1f} s later, and its first training step ended "
-        f"{step - placed[0]:.1f} s later"
+        f"{placed[0] - started:.1f} s"
     )
+    show_start(placed[0])
+    print(f"  {'peak, MB':<12}{'RSS':>8}{'PSS':>8}{'private':>9}")
     for name, (rss, pss, own) in sorted(peaks.most.items()):
-        print(f"  peak of a {name}: RSS {rss / 1e6:.0f} MB, PSS {pss / 1e6:.0f} MB, private {own / 1e6:.0f} MB")
-    print(f"  peak of all workers together: PSS {peaks.together / 1e6:.0f} MB", flush=True)
+        print(f"  {name:<12}{rss / 1e6:>8.0f}{pss / 1e6:>8.0f}{own / 1e6:>9.0f}")
+    print(f"  {'all workers':<12}{'':>8}{peaks.together / 1e6:>8.0f}", flush=True)
+
+
+def show_start(placed: float) -> None:
+    """Print what the worker of the first step did until then: seconds since the first placement, and its own seconds of
+    a processor, which do not depend on how busy the machine is."""
+    lines = [line.split() for line in Path(os.environ["QUORATE_TIMES"]).read_text().splitlines()]
+    pid = next(line[1] for line in lines if line[3] == "step")
+    print(f"  {'first step':<12}{'s after':>8}{'CPU s':>8}")
+    for what in ("imported", "fit", "step"):
+        at, _, used, _ = next(line for line in lines if line[1] == pid and line[3] == what)
+        print(f"  {what:<12}{float(at) - placed:>8.1f}{float(used):>8.1f}")
 
 
 class Peaks:

@@ -1,4 +1,4 @@
-"""A network that logs when its fit begins and when its first training step has ended."""
+"""A network that logs when its module is imported, when its fit begins, and when its first training step has ended."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class TimedParams(NetParams):
 
 @MEMBERS.register("timed_net")
 class TimedNet(Net):
-    """Logs `fit` and `step` with the time of day."""
+    """Logs `imported`, `fit` and `step` with the time of day."""
 
     Params: ClassVar[type[MemberParams]] = TimedParams  # type: ignore[assignment]
 
@@ -53,5 +53,10 @@ class _Timed:
 
 
 def log(what: str) -> None:
+    """Write the time of day, the process, and the seconds of a processor that it has used."""
     with Path(os.environ[LOG]).open("a") as file:
-        file.write(f"{time.time()} {os.getpid()} {what}\n")
+        file.write(f"{time.time()} {os.getpid()} {time.process_time()} {what}\n")
+
+
+if LOG in os.environ:
+    log("imported")  # with the last module that a worker needs

@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 from tests.tiny import Nodes, plan_on, tiny_data
 
-from quorate.execution.events import Fitted
+from quorate.execution.events import Featured, Fitted
 from quorate.execution.queue import LongestFirst
 from quorate.execution.reservations import Reservations
+from quorate.members.backbone import Backbone
 from quorate.plan.groups import Node
-from quorate.plan.tasks import FitTask, Unit
-from quorate.training.context import Hardware, MemoryUse
+from quorate.plan.tasks import FeatureTask, FitTask, Resources, Unit
+from quorate.training.context import Hardware, MemoryUse, Numerics
 
 GIB = 1 << 30
 HERE = Hardware(cores=4, gpus=0, fast_bfloat16=False, cpu="a CPU", memory=16 * GIB, room=8 * GIB)
@@ -30,6 +31,11 @@ def used(task: FitTask, size: int) -> Fitted:
 
 def memory(reservations: Reservations, task: FitTask) -> int:
     return reservations.of(Unit((task,))).resources.memory
+
+
+def feature_task(arch: str, key: str) -> FeatureTask:
+    task = FeatureTask(key, Backbone(arch=arch), "train", 0, 10, Numerics(), cost=1.0)
+    return replace(task, estimate=MemoryUse(440 << 20), share=2 * GIB)
 
 
 def test_as_long_as_all_stay_within_the_memory_of_their_cores_nothing_is_reserved() -> None:
@@ -52,6 +58,33 @@ def test_after_a_task_that_uses_more_every_unit_reserves_what_it_needs() -> None
     assert reservations.learn(used(each["n"], GIB + 1)) is None, "the same after rounding"
     assert memory(reservations, each["n"]) == 5 * GIB // 4
     assert reservations.learn(used(each["own"], 9 * GIB)) is None, "the job file decides"
+
+
+def test_the_tasks_of_a_frozen_network_reserve_what_one_of_them_used() -> None:
+    each, reservations, queue = tasks(), Reservations(None), LongestFirst()
+    parts = [feature_task("timm/resnet18", f"part {number}") for number in range(2)]
+    other = feature_task("timm/resnet50", "other")
+    for task in (parts[1], other, each["m"]):
+        queue.add(reservations.of(Unit((task,))))
+    done = Featured(parts[0], np.ones((1, 3), np.float32), 1.0, MemoryUse(3 * GIB))
+
+    assert reservations.learn(done) == "all"
+    queue.change(reservations.of)
+
+    memory = {unit.tasks[0].key: unit.resources.memory for unit in queue.drain()}
+    assert memory == {"part 1": 7 * GIB // 2, "other": GIB // 2, each["m"].key: GIB // 2}
+    again = replace(done, memory=MemoryUse(4 * GIB))
+    assert reservations.learn(again) == "member"
+
+
+def test_a_task_of_a_frozen_network_that_exhausted_a_node_runs_alone_with_a_higher_estimate() -> None:
+    reservations = Reservations(None, lambda resources: replace(resources, cpus=4, memory=8 * GIB))
+    task, next_one = (feature_task("timm/resnet18", name) for name in ("first", "next"))
+
+    reservations.exhausted(task, MemoryUse(2 * GIB))
+
+    assert reservations.of(Unit((task,))).resources == Resources(4, memory=8 * GIB)
+    assert reservations.of(Unit((next_one,))).resources.memory == 7 * GIB // 2, "1.5 times, and a tenth more"
 
 
 def test_a_unit_that_needs_more_than_any_node_reserves_the_largest_node() -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import timm
+from tests.features import ARCH, write_weights
 from tests.tiny import Nodes, plan_on, tiny_data
 
 from quorate.plan.groups import Node
 from quorate.plan.placement import reservation
+from quorate.plan.tasks import FeatureTask
 from quorate.training.context import Accelerator, Hardware, MemoryUse
 
 GIB = 1 << 30
@@ -61,3 +65,24 @@ def test_the_part_of_an_accelerator_follows_from_what_a_task_used(used: int, exp
     task = plan_on(on(gpu), "{m: {kind: net, arch: small_cnn}}", ROWS).tasks[0]
 
     assert reservation(task, MemoryUse(0, used), counted=False).gpus == expected
+
+
+def test_the_tasks_of_a_frozen_network_reserve_memory_like_the_others(tmp_path: Path) -> None:
+    """The network keeps its weights twice; a core comes with 2 GiB, or with 100 MiB."""
+    weights = write_weights(tmp_path / "w.safetensors")
+    network = timm.create_model("test_resnet", num_classes=0, in_chans=1)
+    size = sum(tensor.nbytes for tensor in network.state_dict().values())
+
+    def features(hardware: Hardware, batch: int = 64) -> FeatureTask:
+        backbone = f"{{arch: {ARCH}, weights: {weights}, size: 32, batch_size: {batch}}}"
+        return plan_on(on(hardware), f"{{m: {{kind: svm, features: {backbone}}}}}", ROWS).features[0]
+
+    roomy, small, large = features(HERE), features(replace(HERE, room=400 << 20)), features(HERE, batch=128)
+
+    assert roomy.estimate is not None and large.estimate is not None
+    per_batch = large.estimate.node - roomy.estimate.node
+    assert roomy.estimate.node - per_batch == PROCESS + 2 * size
+    assert per_batch > 64 * (8 * 8 + 4 * 32 * 32), "at least the pixels as bytes, and resized as float32"
+    assert (roomy.share, roomy.resources.memory) == (2 * GIB, 0)
+    assert small.resources.memory == 512 << 20
+    assert small.key == roomy.key

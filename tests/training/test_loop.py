@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -243,3 +244,28 @@ def test_a_tally_resumes_from_its_state():
     resumed.add(nn.functional.cross_entropy(x[8:], y[8:]), x[8:], y[8:])
 
     assert resumed.figures("a") == whole.figures("a")
+
+
+def test_only_one_batch_is_held_when_rows_are_predicted_or_evaluated():
+    # given: a feed that notes whether the batch before is still held when the next one is made
+    made: list[weakref.ref[torch.Tensor]] = []
+    held: list[bool] = []
+
+    class Watched(PixelFeed):
+        def batch(self, rows, augment=None, generator=None):
+            held.append(bool(made) and made[-1]() is not None)
+            found = super().batch(rows)
+            made.append(weakref.ref(found))
+            return found
+
+    feed = Watched(TRAIN.x, standardize=Standardizer("none"), numerics=Numerics(), size=None)
+
+    # when
+    proba = predict(linear(), feed, size=20)
+    figures = evaluate(linear(), feed, labels_of(TRAIN, Numerics()), n_classes=3, numerics=Numerics())
+
+    # then
+    assert len(held) == 4
+    assert not any(held)
+    assert proba.shape == (60, 3)
+    assert figures["valid_loss"] == pytest.approx(log_loss(TRAIN.y, proba.numpy()), rel=1e-5)

@@ -12,6 +12,7 @@ from quorate.autoconfig.image_members import are_large, augmentation, pretrained
 from quorate.autoconfig.job_file import CommentedEntry, as_yaml, comment
 from quorate.autoconfig.rules import IMBALANCED, TEST_PART, JobChoices
 from quorate.autoconfig.selection import ChosenMember
+from quorate.autoconfig.source import DataLocation
 from quorate.autoconfig.summary import column_lines, describe_facts, first_names
 from quorate.data.signature import ImageSignature
 from quorate.errors import UserError
@@ -70,21 +71,21 @@ def _head(fingerprint: Fingerprint) -> str:
 def _data(fingerprint: Fingerprint, choices: JobChoices, base: Path) -> Iterator[CommentedEntry]:
     facts, source = fingerprint.facts, fingerprint.source
     yield CommentedEntry("kind", source.kind)
-    yield CommentedEntry("train", _path(source.train, base))
+    yield CommentedEntry("train", _address(source, source.train, base))
     if source.test is not None:
-        yield CommentedEntry("test", _path(source.test, base), why=choices.why_test)
+        yield CommentedEntry("test", _address(source, source.test, base), why=choices.why_test)
     elif choices.held_out:
         yield CommentedEntry("test", {"fraction": TEST_PART}, why=choices.why_test)
     else:
         yield CommentedEntry("test", None, why=choices.why_test)
     if isinstance(facts, ImageFacts):
-        yield from _pictures(facts, choices, source.train, base, sampled=bool(fingerprint.partly))
+        yield from _pictures(facts, choices, source, base, sampled=bool(fingerprint.partly))
     else:
         yield from _table(facts)
 
 
 def _pictures(
-    facts: ImageFacts, choices: JobChoices, train: Path, base: Path, *, sampled: bool
+    facts: ImageFacts, choices: JobChoices, source: DataLocation, base: Path, *, sampled: bool
 ) -> Iterator[CommentedEntry]:
     if choices.size is not None:
         yield CommentedEntry("size", choices.size, why=choices.why_size)
@@ -106,7 +107,9 @@ def _pictures(
         if name != key:
             yield CommentedEntry(key, _free(name), why=f"the array with the {key}")
     if facts.class_file:
-        yield CommentedEntry("classes", _path(train.parent / "classes.txt", base), why="names of the integer labels")
+        yield CommentedEntry(
+            "classes", _address(source, source.train.parent / "classes.txt", base), why="names of the integer labels"
+        )
 
 
 def _table(facts: TableFacts) -> Iterator[CommentedEntry]:
@@ -167,6 +170,12 @@ def _member(one: ChosenMember, *, off: bool = False) -> CommentedEntry:
     return CommentedEntry(
         one.name, below=tuple(CommentedEntry(key, value) for key, value in params.items()), why=one.why, off=off
     )
+
+
+def _address(source: DataLocation, path: Path, base: Path) -> str:
+    """The URL of data that were copied from one; otherwise their path."""
+    url = source.given.url_of(path)
+    return _path(path, base) if url is None else _free(url)
 
 
 def _path(path: Path, base: Path) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from quorate.data.folders import SUFFIXES, is_debris, is_picture
+from quorate.data.given import GivenData
 from quorate.data.images import OWN
 from quorate.errors import UserError
 
@@ -54,12 +55,17 @@ class DataLocation:
     train: Path
     test: Path | None = None
     notes: tuple[str, ...] = ()
+    given: GivenData = field(default_factory=GivenData)
+    """The data that were given, with the URLs of those that were copied."""
 
     @property
     def name(self) -> str:
         """A name for the data."""
-        own = _stem(self.train)
-        return own if own not in ("train", "training", "data") else self.train.absolute().parent.name
+        own, url = _stem(self.train), self.given.url_of(self.train)
+        whole = self.train.absolute() if url is None else PurePosixPath(url.partition("://")[2])
+        if url is not None and self.train.is_dir():
+            own = whole.name
+        return own if own not in ("train", "training", "data") else whole.parent.name
 
 
 def find_source(data: Path, test: Path | None = None) -> DataLocation:

@@ -19,7 +19,8 @@ Row = tuple[str, str]
 
 def describe_facts(fingerprint: Fingerprint) -> list[Row]:
     """The fingerprint, one line per fact."""
-    return [(what, clean(said)) for what, said in _rows(fingerprint)]
+    shown = fingerprint.source.given.shown
+    return [(what, clean(shown(said))) for what, said in _rows(fingerprint)]
 
 
 def _rows(fingerprint: Fingerprint) -> Iterator[Row]:
@@ -59,11 +60,13 @@ def column_lines(facts: TableFacts) -> list[tuple[str, str, str, str, str]]:
 def as_json(fingerprint: Fingerprint) -> dict[str, Any]:
     """The fingerprint as JSON values."""
     facts: Mapping[str, Any] = asdict(fingerprint.facts)
-    source = fingerprint.source
+    source, shown = fingerprint.source, fingerprint.source.given.shown
+    if isinstance(fingerprint.facts, ImageFacts):
+        facts = {**facts, "corrupt": list(map(shown, fingerprint.facts.corrupt))}
     return {
         "kind": source.kind,
-        "train": str(source.train),
-        "test": None if source.test is None else str(source.test),
+        "train": shown(str(source.train)),
+        "test": None if source.test is None else shown(str(source.test)),
         "rows": fingerprint.rows,
         "test_rows": fingerprint.test_rows,
         "classes": dict(fingerprint.classes),
@@ -71,8 +74,8 @@ def as_json(fingerprint: Fingerprint) -> dict[str, Any]:
         "bytes": fingerprint.bytes,
         "repeats": asdict(fingerprint.repeats),
         ("table" if isinstance(fingerprint.facts, TableFacts) else "images"): facts,
-        "partly": list(fingerprint.partly),
-        "notes": list(fingerprint.notes),
+        "partly": list(map(shown, fingerprint.partly)),
+        "notes": list(map(shown, fingerprint.notes)),
     }
 
 

@@ -14,10 +14,11 @@ from quorate.json_text import json_text
 
 def evaluate(
     data: Annotated[
-        Path,
+        str,
         typer.Argument(
             metavar="DATA",
-            help="Labelled rows: an .npz with images and labels, a folder of class folders, or a CSV or Parquet file.",
+            help="Labelled rows: an .npz with images and labels, a folder of class folders, or a CSV or Parquet file; "
+            "or the URL of one of these.",
             show_default=False,
         ),
     ],
@@ -50,18 +51,21 @@ def evaluate(
 
     folder = bundle_folder(run)
     from quorate.bundle import Bundle
+    from quorate.data.given import find_given
     from quorate.scoring.evaluation import evaluate as evaluate_answers
     from quorate.scoring.inputs import may_skip
     from quorate.scoring.labelled_files import read_labelled
     from quorate.scoring.score import ask
 
     bundle = Bundle.load(folder, allow_code=allow_code, device=device)
-    labelled = read_labelled(data, bundle, label=label)
-    answers = ask(bundle, labelled.rows, members=True)
-    labelled = labelled.readable()
+    given = find_given(data, key="DATA")
+    with given.shown_in_errors():
+        labelled = read_labelled(given.paths[0], bundle, label=label)
+        answers = ask(bundle, labelled.rows, members=True)
+    labelled, answers = labelled.readable().named(given.shown), answers.named(given.shown)
     for note in answers.notes:
         typer.echo(f"note: {note}", err=True)
-    found = evaluate_answers(bundle, data, labelled, answers)
+    found = evaluate_answers(bundle, given.shown(str(given.paths[0])), labelled, answers)
     if output is not None:
         from quorate.report.evaluation_files import write_evaluation
         from quorate.scoring.output import writing

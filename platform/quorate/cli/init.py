@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,11 +26,11 @@ _HUB_SECONDS = 2.0
 
 def init(
     data: Annotated[
-        Path,
+        str,
         typer.Argument(
             metavar="DATA",
             help="An .npz with images and labels, a folder of class folders, a CSV or Parquet file, or a folder that "
-            "contains train and test.",
+            "contains train and test; or the URL of one of these.",
             show_default=False,
         ),
     ],
@@ -42,9 +43,10 @@ def init(
         typer.Option(metavar="COLUMN", help="The column that contains the classes. Default: guessed."),
     ] = None,
     test: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            metavar="DATA", help="Test data. Default: test data next to DATA. If there are none, a part of DATA."
+            metavar="DATA",
+            help="Test data, also as a URL. Default: test data next to DATA. If there are none, a part of DATA.",
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing job file.")] = False,
@@ -71,10 +73,13 @@ def init(
     from quorate.autoconfig.rules import choose
     from quorate.autoconfig.selection import Machine
     from quorate.autoconfig.source import find_source
+    from quorate.data.given import find_given
     from quorate.execution.hardware import this_hardware
 
     console = make_console(stderr=json)
-    fingerprint = inspect_data(find_source(data, test), label=label)
+    given = find_given(data, key="DATA").joined(find_given(*filter(None, [test]), key="--test"))
+    with given.shown_in_errors():
+        fingerprint = inspect_data(replace(find_source(*given.paths), given=given), label=label)
     if not json:
         _show(fingerprint, console)
     here, facts = this_hardware(), fingerprint.facts

@@ -14,15 +14,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from quorate.bundle import Bundle
+    from quorate.data.given import GivenData
     from quorate.scoring.uncertainty import UncertaintyOptions
 
 
 def predict(
     inputs: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
             metavar="INPUT…",
-            help="Images, folders of images or .npz archives; CSV or Parquet files for tables.",
+            help="Images, folders of images or .npz archives; CSV or Parquet files for tables; or their URLs.",
             show_default=False,
         ),
     ],
@@ -61,19 +62,23 @@ def predict(
     """Predict images or table rows with the ensemble of a run: the class and the probability of each class."""
     from quorate.scoring.output import check_output, write_scores
     from quorate.scoring.uncertainty import UncertaintyOptions
+    from quorate.spec import is_url
 
     asked = UncertaintyOptions(uncertainty, coverage, by_class, max_error)
     asked.check()
     if output is not None:
-        check_output(output, inputs)
+        check_output(output, [Path(one) for one in inputs if not is_url(one)])
     from quorate.runs.lookup import bundle_folder
 
     folder = bundle_folder(run)
     from quorate.bundle import Bundle
+    from quorate.data.given import find_given
     from quorate.scoring.inputs import may_skip
 
     bundle = Bundle.load(folder, allow_code=allow_code, device=device)
-    scores, all_read = _scores(bundle, inputs, asked)
+    given = find_given(*inputs, key="INPUT")
+    with given.shown_in_errors():
+        scores, all_read = _scores(bundle, given, asked)
     if output is not None:
         write_scores(output, scores, bundle.class_names)
         typer.echo(f"wrote {len(scores)} rows to {output}")
@@ -87,7 +92,7 @@ def predict(
         raise typer.Exit(1)
 
 
-def _scores(bundle: Bundle, inputs: list[Path], asked: UncertaintyOptions) -> tuple[pd.DataFrame, bool]:
+def _scores(bundle: Bundle, given: GivenData, asked: UncertaintyOptions) -> tuple[pd.DataFrame, bool]:
     """A row for each input, and whether all could be read; notes are printed."""
     import pandas as pd
 
@@ -95,9 +100,9 @@ def _scores(bundle: Bundle, inputs: list[Path], asked: UncertaintyOptions) -> tu
     from quorate.scoring.score import ask, scores_of, with_unreadable
     from quorate.scoring.uncertainty import uncertainty_figures
 
-    rows = read_inputs(inputs, bundle)
+    rows = read_inputs(given.paths, bundle)
     for note in rows.notes:
-        typer.echo(f"note: {note}", err=True)
+        typer.echo(f"note: {given.shown(note)}", err=True)
     answers = ask(bundle, rows, uncertainty=asked.uncertainty)
     for name in answers.lost:
         typer.echo(f"member {name} failed on some rows; the predictions for these rows are made without it", err=True)
@@ -109,5 +114,6 @@ def _scores(bundle: Bundle, inputs: list[Path], asked: UncertaintyOptions) -> tu
         typer.echo(note, err=True)
     if rows.unreadable:
         scores = with_unreadable(scores, rows.unreadable)
-        typer.echo(unreadable_files(rows.unreadable, len(scores)), err=True)
+        typer.echo(given.shown(unreadable_files(rows.unreadable, len(scores))), err=True)
+    scores["input"] = scores["input"].map(given.shown)
     return scores, not rows.unreadable

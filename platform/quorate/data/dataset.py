@@ -35,6 +35,10 @@ class Images(Protocol):
     def copied(self) -> bool:
         """Whether a network copies them to memory if they are few, because each access computes them."""
 
+    @property
+    def decodes(self) -> bool:
+        """Whether each access decodes picture files, so that a network reads its batches ahead."""
+
     def __len__(self) -> int: ...
 
     def take(self, rows: Rows) -> Pixels: ...
@@ -51,6 +55,10 @@ class Subsets:
 
     @property
     def copied(self) -> bool:
+        return False
+
+    @property
+    def decodes(self) -> bool:
         return False
 
     @property
@@ -94,11 +102,18 @@ class FileImages(Subsets):
     content: str
     """SHA-256 of the settings above and of the content of the files."""
 
+    @property
+    def decodes(self) -> bool:
+        return True
+
     def __len__(self) -> int:
         return len(self.paths)
 
     def take(self, rows: Rows) -> Pixels:
-        return np.stack([read_image(self.paths[row], shape=self.shape, resize=self.resize) for row in rows])
+        pixels: Pixels = np.empty((len(rows), *self.shape), np.uint8)
+        for i, row in enumerate(rows):
+            pixels[i] = read_image(self.paths[row], shape=self.shape, resize=self.resize)
+        return pixels
 
     def digest(self) -> str:
         return self.content
@@ -114,6 +129,10 @@ class RowsOf(Subsets):
     @property
     def copied(self) -> bool:
         return self.images.copied
+
+    @property
+    def decodes(self) -> bool:
+        return self.images.decodes
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -140,6 +159,10 @@ class JoinedImages(Subsets):
     @property
     def copied(self) -> bool:
         return any(part.copied for part in self.parts)
+
+    @property
+    def decodes(self) -> bool:
+        return any(part.decodes for part in self.parts)
 
     @property
     def shape(self) -> tuple[int, int, int]:

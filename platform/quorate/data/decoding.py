@@ -32,6 +32,12 @@ _SHARDS = 128
 _EXTRA = 4096
 """Bytes of a batch in the cache besides the pixels: a header and the list of corrupt files. An assumption."""
 
+DECODING_PROCESS = 150 << 20
+"""Bytes of a process before it decodes. An assumption, not a measurement."""
+_FULL, _CHANNELS = 20, 4
+"""Bytes of a decoded picture relative to those of its file (an assumption, as for a photograph in JPEG), and at most
+per pixel."""
+
 
 @dataclass(frozen=True)
 class Decoding:
@@ -50,9 +56,19 @@ class DecodingBatch:
     paths: tuple[Path, ...]
     sums: tuple[bytes, ...]
     """SHA-256 of the content of each file."""
+    sizes: tuple[int, ...]
+    """The size of each file in bytes."""
     how: Decoding
     keep: bool
     """Whether to keep the pixels; if not, the files are only checked."""
+
+    @property
+    def memory(self) -> int:
+        """Estimated bytes of a process that decodes it: its files, its pixels twice (one copy is written or sent), and
+        the largest picture at its full size."""
+        pixels = len(self.paths) * int(np.prod(self.how.shape)) if self.keep else 0
+        largest = min(_FULL * max(self.sizes), _CHANNELS * OWN.max_pixels)
+        return DECODING_PROCESS + sum(self.sizes) + 2 * pixels + largest
 
     @property
     def shard(self) -> str:
@@ -78,8 +94,11 @@ class Decoder(Protocol):
         Returns the corrupt files of each. Raises `CacheError` if a shard cannot be kept.
         """
 
-    def shard_source(self) -> ShardSource | None:
-        """Return where the workers get shards from; None if they share the cache of this machine."""
+    def share(self, batches: Sequence[DecodingBatch]) -> ShardSource | None:
+        """Let the workers get the shards of these batches, which are in the cache of this machine.
+
+        Returns where from; None if the workers share this cache.
+        """
 
 
 class ThreadDecoder:
@@ -94,7 +113,7 @@ class ThreadDecoder:
         with ThreadPoolExecutor() as pool:
             return list(pool.map(one, batches))
 
-    def shard_source(self) -> ShardSource | None:
+    def share(self, batches: Sequence[DecodingBatch]) -> ShardSource | None:
         return None
 
 
@@ -142,7 +161,7 @@ def _open(paths: Sequence[Path], how: Decoding, decoder: Decoder, in_memory: int
     images: Images = FileImages(chosen, how.shape, how.resize, content)
     if uncached is None:
         names = tuple(path.name for path in chosen)
-        mapped = ShardedImages(how.shape, tuple(shards), content, names, decoder.shard_source())
+        mapped = ShardedImages(how.shape, tuple(shards), content, names, decoder.share(batches))
         mapped = mapped if size > in_memory else replace(mapped, content=_digest_of_pixels(mapped))
         mapped.hold()
         images = mapped
@@ -153,7 +172,7 @@ def _open(paths: Sequence[Path], how: Decoding, decoder: Decoder, in_memory: int
 
 def _decoded(batches: Sequence[DecodingBatch], decoder: Decoder) -> list[Corrupt]:
     """Decode batches, unless they were decoded before; return the corrupt files of each."""
-    known = [_known(batch) for batch in batches]
+    known = [decoded_before(batch) for batch in batches]
     missing = [batch for batch, corrupt in zip(batches, known, strict=True) if corrupt is None]
     new = iter(decoder.decode(missing) if missing else ())
     return [next(new) if corrupt is None else corrupt for corrupt in known]
@@ -236,11 +255,12 @@ def _batches(
         if ends or i + 1 == len(paths):
             own = tuple(sums[begin : i + 1])
             name = hashlib.sha256(repr((DECODER, how.shape, how.resize, keep)).encode() + b"".join(own)).hexdigest()
-            yield DecodingBatch(name, tuple(paths[begin : i + 1]), own, how, keep)
+            part = slice(begin, i + 1)
+            yield DecodingBatch(name, tuple(paths[part]), own, tuple(sizes[part]), how, keep)
             begin, held = i + 1, 0
 
 
-def _known(batch: DecodingBatch) -> Corrupt | None:
+def decoded_before(batch: DecodingBatch) -> Corrupt | None:
     """Return the corrupt files of a batch that was decoded before; None if it, or its shard, is not in the cache."""
     try:
         cache = node_cache()

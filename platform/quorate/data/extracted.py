@@ -46,6 +46,10 @@ class ExtractedImages:
     def copied(self) -> bool:
         return self.images.copied
 
+    @property
+    def decodes(self) -> bool:
+        return self.images.decodes
+
     def __len__(self) -> int:
         return len(self.images)
 

@@ -50,6 +50,16 @@ def local_folder(given: Path | str, key: str) -> Path:
         return found
 
 
+def local_data(url: str, key: str) -> Path:
+    """Download a URL that a command is given: a folder if the object store has files below it, otherwise a file.
+
+    Raises `DataError` like `local_file`.
+    """
+    with _blaming(key):
+        folder = url.endswith("/") or RemotePlace(url).is_folder()
+    return local_folder(url, key) if folder else local_file(url, key)
+
+
 def _added(cache: FileCache, tree: str, fill: Callable[[Path], None], size: int) -> Path:
     cache.add_tree(tree, fill, size)
     found = cache.hold_tree(tree)

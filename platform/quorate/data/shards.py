@@ -57,10 +57,10 @@ class ShardedImages(Subsets):
 
     def take(self, rows: Rows) -> Pixels:
         pixels: Pixels = np.empty((len(rows), *self.shape), np.uint8)
-        at = np.searchsorted(self._starts, rows, side="right") - 1
-        for number in np.unique(at):
-            own = at == number
-            pixels[own] = self._mapped(int(number))[rows[own] - self._starts[number]]
+        shards = np.searchsorted(self._starts, rows, side="right") - 1
+        within = rows - self._starts[shards]
+        for i, (shard, row) in enumerate(zip(shards.tolist(), within.tolist(), strict=True)):
+            pixels[i] = self._mapped(shard)[row]  # without the copy of a fancy index
         return pixels
 
     def digest(self) -> str:
@@ -106,7 +106,7 @@ class ShardedImages(Subsets):
         except CacheError:
             if self.source is None:
                 raise
-            return _unpacked(content or self.source.fetch(name))  # it is fetched again for each batch
+            return unpack_shard(content or self.source.fetch(name))  # it is fetched again for each batch
         if pixels is None:
             raise ShardError(
                 f"the decoded pictures {name} are no longer in the cache {cache.folder}; start the job again"
@@ -133,7 +133,8 @@ def map_shard(cache: FileCache, name: str) -> Pixels | None:
         return np.asarray(np.memmap(file, dtype, "r", file.tell(), shape))
 
 
-def _unpacked(content: memoryview) -> Pixels:
+def unpack_shard(content: memoryview) -> Pixels:
+    """Return the pixels of a shard in memory, without a copy."""
     header = io.BytesIO(content[:1024])
     npy.read_magic(header)
     shape, _, dtype = npy.read_array_header_1_0(header)

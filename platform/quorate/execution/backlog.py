@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from quorate.execution.assignment import Assignment, assign
 from quorate.execution.base import Policy
-from quorate.execution.events import ENDS, Cancelled, Event, Failed, Fitted, OutOfTime, Stopped
+from quorate.execution.events import ENDS, Cancelled, Event, Failed, Featured, Fitted, OutOfTime, Stopped
 from quorate.execution.memory_faults import MemoryFaults
 from quorate.execution.queue import Lacking, queue_for
 from quorate.execution.reservations import Reservations
@@ -145,7 +145,7 @@ class Backlog:
             if not event.final:
                 self.put_back(deque([again]))
                 return event
-        if isinstance(event, Fitted) and (change := self._reservations.learn(event)) is not None:
+        if isinstance(event, Fitted | Featured) and (change := self._reservations.learn(event)) is not None:
             self._queue.change(self._reservations.of, None if change == "all" else event.task.member)
         if isinstance(event, ENDS):
             self._reservations.end(event.task)

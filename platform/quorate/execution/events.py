@@ -122,6 +122,8 @@ class Featured:
     task: FeatureTask
     matrix: Matrix
     seconds: float
+    memory: MemoryUse | None = None
+    """Peak memory; None if the system does not tell."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 
 from quorate.execution.budget import Agenda, round_of
+from quorate.members.backbone import Backbone
 from quorate.plan.tasks import FeatureTask, PredictTask, Resources, Task, Unit
 
 _SORTING_SHARE = 0.04
@@ -40,10 +41,10 @@ def needs(resources: Resources) -> dict[str, float]:
     return plain | {f"{name} {resources.labels}": amount for name, amount in plain.items()}
 
 
-def member_of(unit: Unit) -> str | None:
-    """The member that a unit works for; None for features, which are for several."""
+def member_of(unit: Unit) -> str | Backbone:
+    """The member that a unit works for; the frozen network for features, which are for several members."""
     task = unit.tasks[0]
-    return None if isinstance(task, FeatureTask) else task.fit.member if isinstance(task, PredictTask) else task.member
+    return task.fit.member if isinstance(task, PredictTask) else task.member
 
 
 @dataclass
@@ -72,7 +73,7 @@ class UnitQueue(ABC):
         self._entries: dict[str, _Entry] = {}
         """By the key of a waiting task."""
         self._counts: Counter[Resources] = Counter()
-        self._members: dict[str, dict[int, _Entry]] = defaultdict(dict)
+        self._members: dict[str | Backbone, dict[int, _Entry]] = defaultdict(dict)
         """The waiting units of each member, by their numbers."""
         self._numbers = itertools.count()
 
@@ -88,8 +89,11 @@ class UnitQueue(ABC):
     def add(self, unit: Unit) -> None:
         self._add(_Entry(unit, next(self._numbers)))
 
-    def change(self, changed: Callable[[Unit], Unit], member: str | None = None) -> None:
-        """Replace the waiting units of a member, or all, by what `changed` returns for them; their order stays."""
+    def change(self, changed: Callable[[Unit], Unit], member: str | Backbone | None = None) -> None:
+        """Replace the waiting units of a member or of a frozen network, or all, by what `changed` returns for them.
+
+        Their order stays.
+        """
         members = list(self._members) if member is None else [member]
         for entry in [entry for name in members for entry in self._members[name].values()]:
             if (unit := changed(entry.unit)) != entry.unit:
@@ -98,8 +102,7 @@ class UnitQueue(ABC):
 
     def _add(self, entry: _Entry) -> None:
         unit = entry.unit
-        if (member := member_of(unit)) is not None:
-            self._members[member][entry.number] = entry
+        self._members[member_of(unit)][entry.number] = entry
         for task in unit.tasks:
             assert task.key not in self._entries, f"{task} is already waiting"
             self._entries[task.key] = entry
@@ -178,8 +181,7 @@ class UnitQueue(ABC):
     def _forget(self, entry: _Entry) -> None:
         entry.alive = False
         self._counts[entry.unit.resources] -= 1
-        if (member := member_of(entry.unit)) is not None:
-            del self._members[member][entry.number]
+        del self._members[member_of(entry.unit)][entry.number]
         for task in entry.unit.tasks:
             self._entries.pop(task.key, None)
 

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
-from quorate.execution.events import Fitted
+from quorate.execution.events import Featured, Fitted
+from quorate.members.backbone import Backbone
 from quorate.plan.placement import reservation
-from quorate.plan.tasks import FeatureTask, PredictTask, Resources, Task, Unit
+from quorate.plan.tasks import FeatureTask, FitTask, PredictTask, Resources, Task, Unit
 from quorate.training.context import MemoryUse
 
 _BEYOND = 1.5
@@ -28,8 +29,8 @@ class Reservations:
         whole_node: Callable[[Resources], Resources] | None = None,
     ) -> None:
         self._most_memory, self._whole_node = most_memory, whole_node
-        self._used: dict[str, MemoryUse] = {}
-        """By the name of the member."""
+        self._used: dict[str | Backbone, MemoryUse] = {}
+        """By the name of the member, or by the frozen network."""
         self._counted = False
         self._alone: set[str] = set()
         """The keys of the tasks that run alone on a node, because they exhausted its memory."""
@@ -41,10 +42,8 @@ class Reservations:
         task = unit.tasks[0]
         if self._whole_node is not None and self.is_alone(task):
             return replace(unit, reserved=self._whole_node(task.resources))
-        if isinstance(task, FeatureTask):
-            return unit
-        fit = task.fit if isinstance(task, PredictTask) else task
-        known = self._used.get(fit.member, fit.estimate)
+        fit = _decisive(task)
+        known = self._known(task)
         if known is None or (fit.share is None and fit.accelerator_memory is None):
             return unit
         reserved = reservation(fit, known, counted=self._counted or fit.resources.memory > 0)
@@ -67,9 +66,7 @@ class Reservations:
         return self._begun.get(task.key, self._known(task))
 
     def _known(self, task: Task) -> MemoryUse | None:
-        if isinstance(task, FeatureTask):
-            return None
-        fit = task.fit if isinstance(task, PredictTask) else task
+        fit = _decisive(task)
         return self._used.get(fit.member, fit.estimate)
 
     def is_alone(self, task: Task) -> bool:
@@ -81,16 +78,15 @@ class Reservations:
         self.count_all()
         self._alone.add(task.key)
         known = self._known(task)
-        if known is not None and not isinstance(task, FeatureTask):
+        if known is not None:
             seen = int(_BEYOND * used.node) if used is not None else 0
-            fit = task.fit if isinstance(task, PredictTask) else task
-            self._used[fit.member] = replace(known, node=max(known.node, seen))
+            self._used[_decisive(task).member] = replace(known, node=max(known.node, seen))
 
     def count_all(self) -> None:
         """From now on, all units reserve what they need."""
         self._counted = True
 
-    def learn(self, done: Fitted) -> Literal["member", "all"] | None:
+    def learn(self, done: Fitted | Featured) -> Literal["member", "all"] | None:
         """Note what a task used. Returns whose waiting units reserve something else now; None if nothing changes."""
         task, used = done.task, done.memory
         if used is None or (task.share is None and task.accelerator_memory is None):
@@ -107,3 +103,8 @@ class Reservations:
         if known is not None and reservation(task, known, counted=counted) == reservation(task, used, counted=counted):
             return None  # it is rounded, so this is the usual case
         return "member"
+
+
+def _decisive(task: Task) -> FitTask | FeatureTask:
+    """The task whose memory is known: a prediction uses no more than its fit."""
+    return task.fit if isinstance(task, PredictTask) else task

@@ -31,7 +31,7 @@ from quorate.execution.events import (
     Stopped,
 )
 from quorate.execution.memory_faults import exhausted_device
-from quorate.execution.peak_memory import peak_of_process
+from quorate.execution.peak_memory import PeakMemory, peak_of_process
 from quorate.members.backbone import extractor
 from quorate.members.base import PackedFit, member_of
 from quorate.plan.tasks import FeatureTask, FitTask, JobData, PredictTask
@@ -190,7 +190,7 @@ def _predict(
 def _extract(
     assignment: Assignment, task: FeatureTask, context: JobData, control: Control, emit: Callable[[Event], None]
 ) -> None:
-    started = time.perf_counter()
+    started, memory = time.perf_counter(), PeakMemory()
     emit(Started(task, assignment.attempt, control.worker, assignment.log))
     data = context.train if task.part == "train" else context.test
     assert data is not None and not isinstance(data.x, Table)
@@ -206,4 +206,4 @@ def _extract(
         return
     if not np.isfinite(matrix).all():
         raise Diverged(f"{task.label} gives numbers that are not finite; check its weights")
-    emit(Featured(task, matrix, time.perf_counter() - started))
+    emit(Featured(task, matrix, time.perf_counter() - started, memory.used()))

@@ -66,9 +66,14 @@ class Workplace:
             return ThreadDecoder().decode(batches)
         return self.executor().decode(batches)
 
-    def shard_source(self) -> ShardSource | None:
+    def share(self, batches: Sequence[DecodingBatch]) -> ShardSource | None:
         """Where the workers get decoded pictures from; None if they share the cache of this machine."""
-        return self.executor().shard_source() if self._remote else None
+        return self.executor().share(batches) if self._remote else None
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the job runs on a cluster, whose machines have caches of their own."""
+        return self._remote
 
     @cached_property
     def _here(self) -> Node:

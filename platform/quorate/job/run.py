@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
 from rich.console import Console
 
+from quorate.data.decoding import Decoder
 from quorate.data.source import OpenedData
+from quorate.data.stored_shards import stored_shards
 from quorate.errors import Interrupted
 from quorate.execution.base import Executor
 from quorate.execution.budget import Budget
@@ -85,8 +87,11 @@ def run_job(
     started, spec = time.monotonic(), job.spec
     budget = _budget(job, options, started)
     closing = ClosingTime(budget)
-    with _workplace(job, options, console, stop, urgent=budget is not None) as place:
-        rows = open_data(job, partial(_say_note, console), data, place)
+    with (
+        _workplace(job, options, console, stop, urgent=budget is not None) as place,
+        _decoder(place, options.store, console) as decoder,
+    ):
+        rows = open_data(job, partial(_say_note, console), data, decoder)
         opening = time.monotonic() - started
         plan = plan_job(job, rows, place)
         with (
@@ -150,6 +155,11 @@ def _workplace(job: Job, options: Options, console: Console, stop: StopRequest, 
 
     wait, say = job.spec.execution.wait_for_nodes, partial(_say_note, console)
     return Workplace(options.executor, options.address, opened, urgent=urgent, wait_for_nodes=wait, say=say)
+
+
+def _decoder(place: Workplace, store: Store, console: Console) -> AbstractContextManager[Decoder]:
+    """Where pictures are decoded; the machines of a cluster share what is decoded through the store."""
+    return stored_shards(place, store, partial(_say_note, console)) if place.is_remote else nullcontext(place)
 
 
 @contextmanager

@@ -22,16 +22,21 @@ from torch import nn
 from quorate.data.dataset import Images
 from quorate.data.signature import Column, Signature, TableSignature
 from quorate.data.standardize import Standardizer
+from quorate.members.base import PROCESS_MEMORY
 from quorate.members.net_params import Profile
 from quorate.registry import ARCHS, Spec
 from quorate.spec import ExistingPath
-from quorate.training.context import Device, Numerics
+from quorate.training.context import Device, MemoryUse, Numerics
 from quorate.training.feed import PixelFeed
 from quorate.training.hub import from_hub
 from quorate.training.weights import read_weights
 
 VERSION = 1
 """Part of the keys of feature vectors; increment it when the same images and weights give different vectors."""
+
+_LAYERS = 3
+"""Memory of a forward pass relative to its largest layer: shortcuts, workspace and fragmentation. An assumption, not a
+measurement; the first task of a network corrects it."""
 
 _FAMILY = "timm/"
 _SIZES = (32, 48, 64, 96, 112, 128, 160, 192, 224, 240, 256, 288, 299, 320, 384, 448, 512)
@@ -92,6 +97,20 @@ class Trial:
     width: int
     """Number of values in the vector of an image."""
     profile: Profile
+    weights: int
+    """Bytes of its tensors."""
+    layer: int
+    """Bytes of the largest input of a layer together with its output, for one image in float32."""
+
+
+def backbone_memory(backbone: Backbone, shape: tuple[int, int, int], numerics: Numerics) -> MemoryUse:
+    """Estimate the memory of a task that computes features of images of `shape` (H, W, C)."""
+    seen = trial(backbone, shape)
+    image = int(np.prod(shape)) + 4 * int(np.prod(_shape(backbone, shape)))  # as bytes, and resized as float32
+    batch = numerics.batch_size * (_LAYERS * seen.layer + image)
+    if numerics.device == "cuda":
+        return MemoryUse(PROCESS_MEMORY + seen.weights, seen.weights + batch)
+    return MemoryUse(PROCESS_MEMORY + 2 * seen.weights + batch)  # as they arrive, and in the network
 
 
 def check_backbone(backbone: Backbone, signature: Signature) -> Signature:
@@ -220,12 +239,21 @@ def _shape(backbone: Backbone, shape: tuple[int, int, int]) -> tuple[int, int, i
 
 @functools.lru_cache(maxsize=256)
 def _trial(arch: str, shape: tuple[int, int, int]) -> Trial:
-    vector = torch.empty(0)
+    vector, weights, layer = torch.empty(0), 0, 0
+
+    def note(module: nn.Module, given: object, result: object) -> None:
+        nonlocal layer
+        tensors = [one for one in (*(given if isinstance(given, tuple) else ()), result) if torch.is_tensor(one)]
+        layer = max(layer, sum(tensor.nbytes for tensor in tensors))
 
     def pass_one_row() -> nn.Module:
-        nonlocal vector
+        nonlocal vector, weights
         network = _built(arch, shape)
+        weights = sum(tensor.nbytes for tensor in network.state_dict().values())
+        hooks = [module.register_forward_hook(note) for module in network.modules()]
         vector = network(torch.empty(1, shape[2], *shape[:2]))
+        for hook in hooks:
+            hook.remove()
         return network
 
     with torch.device("meta"), warnings.catch_warnings():
@@ -233,7 +261,7 @@ def _trial(arch: str, shape: tuple[int, int, int]) -> Trial:
         profile = Profile.measure(pass_one_row)
     if vector.ndim != 2 or not vector.shape[1]:
         raise ValueError(f"its output has the shape {tuple(vector.shape)} instead of (1, D)")
-    return Trial(int(vector.shape[1]), profile)
+    return Trial(int(vector.shape[1]), profile, weights, layer)
 
 
 def _built(arch: str, shape: tuple[int, int, int]) -> nn.Module:

@@ -11,7 +11,7 @@ from quorate.data.signature import Signature
 from quorate.errors import UserError
 from quorate.members.backbone import check_backbone
 from quorate.plan.groups import NodeGroup, Places, best_first, binding, with_labels
-from quorate.plan.tasks import FitTask, Resources
+from quorate.plan.tasks import FeatureTask, FitTask, Resources
 from quorate.registry import MEMBERS
 from quorate.spec import JobSpec, MemberParams
 from quorate.training.context import Hardware, MemoryUse, Numerics
@@ -84,7 +84,7 @@ def place(
         resources = replace(resources, gpus=_part(estimate.accelerator, accelerator_memory))
         params = params.model_copy(update={"gpus": resources.gpus})
     if given.memory == "auto":
-        share = min(int(min(1.0, params.cpus / one.hardware.cores) * one.hardware.room) for one in same)
+        share = share_of(params.cpus, same)
         room = max(group.hardware.room for group in same)
         if estimate.node > room:
             notes.append(
@@ -144,16 +144,27 @@ def without_place(spec: JobSpec, places: Places) -> dict[str, Resources]:
     return lacking
 
 
-def with_memory(tasks: tuple[FitTask, ...]) -> tuple[FitTask, ...]:
+def share_of(cpus: float, groups: Sequence[NodeGroup]) -> int:
+    """The bytes of memory that come with this number of cores on each node of these groups."""
+    return min(int(min(1.0, cpus / one.hardware.cores) * one.hardware.room) for one in groups)
+
+
+def with_memory(
+    tasks: tuple[FitTask, ...], features: tuple[FeatureTask, ...]
+) -> tuple[tuple[FitTask, ...], tuple[FeatureTask, ...]]:
     """The tasks with the memory that each reserves on its node.
 
     If every task needs at most the memory that comes with its cores, none reserves any: then the cores alone keep each
     node within its memory. Otherwise all reserve what they are estimated to need.
     """
-    automatic = [task for task in tasks if task.share is not None and task.estimate is not None]
-    if all(task.estimate.node <= task.share for task in automatic):  # type: ignore[union-attr, operator]
-        return tasks
-    return tuple(_reserving(task) for task in tasks)
+    every: tuple[FitTask | FeatureTask, ...] = (*tasks, *features)
+    automatic = [(task.estimate, task.share) for task in every if task.share is not None]
+    if all(estimate is None or estimate.node <= share for estimate, share in automatic):
+        return tasks, features
+    return tuple(map(_reserving, tasks)), tuple(
+        replace(task, resources=reservation(task, task.estimate, counted=True)) if task.estimate is not None else task
+        for task in features
+    )
 
 
 def _reserving(task: FitTask) -> FitTask:
@@ -162,7 +173,7 @@ def _reserving(task: FitTask) -> FitTask:
     return replace(task, resources=resources, others=tuple(replace(one, resources=resources) for one in task.others))
 
 
-def reservation(task: FitTask, known: MemoryUse, *, counted: bool) -> Resources:
+def reservation(task: FitTask | FeatureTask, known: MemoryUse, *, counted: bool) -> Resources:
     """What a task reserves that is known to use this much memory; without `counted` no memory of the node.
 
     What the job file sets is not changed.

@@ -9,11 +9,11 @@ from typing import Any
 from quorate.data import features
 from quorate.data.signature import ImageSignature, Signature, TableSignature
 from quorate.data.weighting import check_weighting
-from quorate.members.backbone import check_backbone, identity_of_backbone, trial
+from quorate.members.backbone import backbone_memory, check_backbone, identity_of_backbone, trial
 from quorate.members.net_params import NetParams, expected_shape
 from quorate.plan.groups import Places
 from quorate.plan.identity import derive_seed, digest, fold_digest, identity_of, own_sources
-from quorate.plan.placement import NoPlaceError, Placement, place, with_memory
+from quorate.plan.placement import NoPlaceError, Placement, place, share_of, with_memory
 from quorate.plan.tasks import FeatureTask, FitTask, JobData, Plan, Resources
 from quorate.registry import MEMBERS, own_reference
 from quorate.registry.own_code import describe_error
@@ -45,8 +45,8 @@ def make_plan(spec: JobSpec, context: JobData, places: Places, *, first_fold: in
         for name, params in spec.members.items()
         for task in _tasks(spec.seed, name, params, context, folds, places, notes)
     )
-    tasks = with_memory(tasks)
-    return Plan(tasks, context, tuple(_feature_tasks(tasks, context)), tuple(dict.fromkeys(notes)))
+    tasks, extractions = with_memory(tasks, tuple(_feature_tasks(tasks, context, places)))
+    return Plan(tasks, context, extractions, tuple(dict.fromkeys(notes)))
 
 
 def recipes_of(spec: JobSpec, labels: Iterable[str]) -> tuple[str, ...]:
@@ -68,24 +68,27 @@ def hub_weights_of(params: MemberParams, signature: Signature) -> str | None:
     return hub_digest(params.arch, expected_shape(params, signature))
 
 
-def _feature_tasks(tasks: Sequence[FitTask], context: JobData) -> Iterator[FeatureTask]:
+def _feature_tasks(tasks: Sequence[FitTask], context: JobData, places: Places) -> Iterator[FeatureTask]:
     """The feature tasks of each frozen network, for the training rows and the test rows."""
     backbones = dict.fromkeys(filter(None, (task.params.frozen_backbone for task in tasks)))
     for backbone in backbones:
+        resources = Resources(1, backbone.gpus)
+        groups = places.groups_for(resources)
+        share = share_of(resources.cpus, groups) if groups else None
         for part, data in (("train", context.train), ("test", context.test)):
             if data is None:
                 continue
             assert isinstance(data.signature, ImageSignature), "refused by each member's numerics"
             shape = data.signature.shape
             identity, numerics = identity_of_backbone(backbone, shape), backbone.numerics(shape)
-            flops = trial(backbone, shape).profile.flops
+            flops, estimate = trial(backbone, shape).profile.flops, backbone_memory(backbone, shape, numerics)
             for start in range(0, len(data), _FEATURE_ROWS):
                 stop = min(start + _FEATURE_ROWS, len(data))
                 key = digest(what="features", rows=data.rows_digest, start=start, stop=stop, **identity)
                 # 20 Gflop/s on one core, plus 0.2 ms per image, as for networks that are trained.
                 cost = (stop - start) * (flops / 20e9 + 2e-4)
-                resources = Resources(1, backbone.gpus)
-                yield FeatureTask(key, backbone, part, start, stop, numerics, cost, resources)  # type: ignore[arg-type]
+                task = FeatureTask(key, backbone, part, start, stop, numerics, cost)  # type: ignore[arg-type]
+                yield replace(task, resources=resources, estimate=estimate, share=share)
 
 
 def _tasks(

@@ -142,6 +142,20 @@ class FeatureTask:
     numerics: Numerics
     cost: float
     resources: Resources = field(default_factory=Resources)
+    estimate: MemoryUse | None = None
+    """Estimated memory; None if it is not known."""
+    share: int | None = None
+    """Bytes of a node's memory that come with the cores of the task; None if no node is known."""
+
+    @property
+    def accelerator_memory(self) -> None:
+        """None: the job file sets the number of accelerators."""
+        return None
+
+    @property
+    def member(self) -> Backbone:
+        """What the tasks have in common that use the same memory."""
+        return self.backbone
 
     @property
     def label(self) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ FEW_GROUPS = 20
 50 are few)."""
 
 
-def evaluate(bundle: Bundle, data: Path, labelled: LabelledRows, answers: ScoredRows) -> dict[str, Any]:
+def evaluate(bundle: Bundle, data: str, labelled: LabelledRows, answers: ScoredRows) -> dict[str, Any]:
     """Return metrics with intervals, by member and by class, the confusion matrix and the worst mistakes.
 
     Members are scored before calibration and weighting. Numbers are rounded to six digits.
@@ -37,7 +36,7 @@ def evaluate(bundle: Bundle, data: Path, labelled: LabelledRows, answers: Scored
     return {
         "job": bundle.manifest.job,
         "run": bundle.manifest.run,
-        "data": str(data),
+        "data": data,
         "rows": len(y),
         "unlabelled": labelled.unlabelled,
         "unreadable": [{"input": row.name, "error": row.reason} for row in labelled.unreadable],

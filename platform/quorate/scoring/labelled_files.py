@@ -56,6 +56,11 @@ class LabelledRows:
         """Return a copy without the labels of unreadable pictures; pictures have no groups."""
         return replace(self, y=np.delete(self.y, [row.position for row in self.unreadable]))
 
+    def named(self, shown: Callable[[str], str]) -> LabelledRows:
+        """Return a copy whose notes and unreadable pictures name the files as `shown` returns them."""
+        unreadable = [replace(row, name=shown(row.name)) for row in self.unreadable]
+        return replace(self, notes=tuple(map(shown, self.notes)), unreadable=unreadable)
+
 
 def read_labelled(path: Path, bundle: Bundle, *, label: str | None = None) -> LabelledRows:
     """Read the labelled rows at `path`; raises `UserError`.

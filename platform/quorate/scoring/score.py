@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,10 @@ class ScoredRows:
     """The members' uncertainty, if requested."""
     notes: tuple[str, ...] = ()
     """A sentence for each column with values unlike those of the training rows."""
+
+    def named(self, shown: Callable[[str], str]) -> ScoredRows:
+        """Return a copy that names the rows as `shown` returns them."""
+        return replace(self, names=list(map(shown, self.names)))
 
 
 def ask(bundle: Bundle, rows: Iterable[Chunk], *, members: bool = False, uncertainty: bool = False) -> ScoredRows:

@@ -14,7 +14,7 @@ from quorate.spec.job import (
     validate,
 )
 from quorate.spec.kind_params import ACCELERATOR_TYPE, DatasetParams, MemberParams, TestOrigin
-from quorate.spec.values import NAME, Bytes, DataPath, ExistingPath, Seconds
+from quorate.spec.values import NAME, Bytes, DataPath, ExistingPath, Seconds, check_url, is_url
 
 __all__ = [
     "ACCELERATOR_TYPE",
@@ -33,6 +33,8 @@ __all__ = [
     "TestOrigin",
     "TrackingSpec",
     "ValidationSpec",
+    "check_url",
+    "is_url",
     "load_job",
     "record_of",
     "spec_of_run",

@@ -47,9 +47,21 @@ def _given_url(value: str, info: ValidationInfo) -> str:
             "the record of a run does not keep the query of a URL, because it can hold a secret; to read the data "
             "again, download the file and start the job with its path"
         )
-    scheme, separator, rest = value.partition("://")
-    if not separator or "/" in scheme:
+    if not is_url(value):
         raise PydanticCustomError(OTHER_BRANCH, "is not a URL")
+    check_url(value)
+    return value
+
+
+def is_url(value: str) -> bool:
+    """Return whether a value has the form of a URL."""
+    scheme, separator, _ = value.partition("://")
+    return bool(separator) and "/" not in scheme
+
+
+def check_url(value: str) -> None:
+    """Raise `ValueError` if a URL cannot name data."""
+    scheme, _, rest = value.partition("://")
     if scheme not in DATA_SCHEMES:
         choices = ", ".join(f"{name}://" for name in DATA_SCHEMES)
         raise ValueError(f"{scheme}:// is not one of {choices}")
@@ -58,7 +70,6 @@ def _given_url(value: str, info: ValidationInfo) -> str:
         raise ValueError("a URL must not contain credentials; set them as environment variables")
     if not host or not path:
         raise ValueError(f"{value.partition('?')[0]!r} lacks the path of a file or folder")
-    return value
 
 
 DATA_SCHEMES = ("s3", "gs", "az", "https", "http")

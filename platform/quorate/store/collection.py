@@ -16,7 +16,7 @@ GRACE = 3600.0
 """Seconds after its last write or use in which an item is never garbage: a job writes blobs before the manifest that
 names them, and reads the files of finished members again when it packs its bundle. An assumption, not a measurement."""
 
-_SPACES = ("fits", "features", "predictions", "checkpoints")
+_SPACES = ("fits", "features", "predictions", "checkpoints", "pictures")
 _BROKEN = "without a blob"
 _HASH = re.compile(r"[0-9a-f]{64}")
 

@@ -82,6 +82,14 @@ class RemotePlace:
             raise RemoteError(f"{self._shown}: there is no file below this folder; check the path")
         return sorted(files, key=lambda file: file.path)
 
+    def is_folder(self) -> bool:
+        """Return whether there are files below this path; False for a web server, which does not list its folders."""
+        if isinstance(self._client, HTTPStore):
+            return False
+        with self._reported():
+            found = obstore.list(self._client, self._path.rstrip("/"), chunk_size=2)
+            return any(meta["path"] != self._path for chunk in found for meta in chunk)
+
     @contextlib.contextmanager
     def open(self, below: RemoteFile | None = None) -> Iterator[tuple[RemoteFile, Iterator[memoryview]]]:
         """Yield this file, or one of `list`, with its content in parts; nothing is read before the first part."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from quorate.data.table import Table
 from quorate.data.weighting import balanced_rows
 from quorate.training.augment import Augment
 from quorate.training.context import Numerics
+from quorate.training.read_ahead import ReadAhead
 
 IN_MEMORY = 4 << 30
 """Maximum size in bytes of a data set that is copied to the memory of an accelerator; larger ones are read batch by
@@ -40,12 +41,18 @@ class PixelFeed:
         self._whitening = self._linear()
         self._change: Callable[[torch.Tensor], torch.Tensor] | None = None
         self._pixels: torch.Tensor | None = None
+        self._ahead = ReadAhead(images) if images.decodes else None
         small = len(images) * int(np.prod(images.shape)) <= IN_MEMORY
         if small and (self._device.type != "cpu" or images.copied):
             self._pixels = torch.from_numpy(images.take(np.arange(len(images)))).to(self._device)
 
     def __len__(self) -> int:
         return len(self._images)
+
+    def expect(self, batches: Iterable[torch.Tensor]) -> None:
+        """Announce the rows of the next calls of `batch`: pictures that are decoded on each access are read ahead."""
+        if self._ahead is not None:
+            self._ahead.expect(rows.numpy() for rows in batches)
 
     def batch(
         self, rows: torch.Tensor, augment: Augment | None = None, generator: torch.Generator | None = None
@@ -54,7 +61,8 @@ class PixelFeed:
         if self._pixels is not None:
             pixels = self._pixels[rows.to(self._device)]
         else:
-            pixels = torch.from_numpy(self._images.take(rows.numpy())).to(self._device)
+            read = self._images.take if self._ahead is None else self._ahead.take
+            pixels = torch.from_numpy(read(rows.numpy())).to(self._device)
         if augment is not None and generator is not None:
             pixels = augment(pixels, generator)
         if self._change is not None:
@@ -63,7 +71,9 @@ class PixelFeed:
 
     def batches(self, size: int) -> Iterator[torch.Tensor]:
         """Yield all images in order."""
-        for rows in torch.arange(len(self)).split(size):
+        batches = torch.arange(len(self)).split(size)
+        self.expect(batches)
+        for rows in batches:
             yield self.batch(rows)
 
     def changed(self, change: Callable[[torch.Tensor], torch.Tensor]) -> PixelFeed:
@@ -120,6 +130,9 @@ class MatrixFeed:
 
     def __len__(self) -> int:
         return len(self._x)
+
+    def expect(self, batches: Iterable[torch.Tensor]) -> None:
+        """Nothing to do: the rows are in memory."""
 
     def batch(
         self, rows: torch.Tensor, augment: Augment | None = None, generator: torch.Generator | None = None

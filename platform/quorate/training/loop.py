@@ -225,6 +225,7 @@ def _train_epoch(training: Training, train: Labelled, recipe: LoopSettings, cont
     batches = split_batches(
         training.order(labels, balanced=recipe.balanced, parts=recipe.parts), context.numerics.batch_size
     )
+    feed.expect(batches[training.step :])
     network.train()
     if recipe.prepare is not None:
         recipe.prepare(training.epoch)
@@ -307,9 +308,10 @@ def evaluate(
     network.eval()
     tally = Tally(n_classes, labels.device)
     size = max(256, numerics.batch_size)
-    for x, y in zip(feed.batches(size), labels.split(size), strict=True):
+    batches = feed.batches(size)
+    for y in labels.split(size):
         with autocast(numerics):
-            logits = network(x)
+            logits = network(next(batches))  # no name holds a batch while the next one is made
         tally.add(functional.cross_entropy(logits.float(), y), logits, y)
     return tally.figures("valid")
 
@@ -322,7 +324,11 @@ def predict(network: nn.Module, feed: Feed, *, size: int = 256, passes: int = 0)
     """
     network.eval()
     thinned = [ThinnedNetwork(number) for number in range(passes)]
-    return torch.cat([_proba(network, x, thinned).cpu() for x in feed.batches(size)])
+
+    def proba(x: torch.Tensor) -> torch.Tensor:
+        return _proba(network, x, thinned).cpu()
+
+    return torch.cat([*map(proba, feed.batches(size))])  # no name holds a batch while the next one is made
 
 
 def _proba(network: nn.Module, x: torch.Tensor, thinned: Sequence[ThinnedNetwork]) -> torch.Tensor:

@@ -18,6 +18,7 @@ from quorate.errors import UserError
 from quorate.execution.node_waits import NoNodeError
 from quorate.execution.ray.decoding import RayDecoder
 from quorate.execution.ray.executor import RayExecutor
+from quorate.execution.ray.nodes import Nodes
 
 HOW = Decoding((8, 8, 3), None)
 
@@ -101,6 +102,23 @@ def test_the_files_that_are_on_their_way_have_a_limit_in_bytes(files, monkeypatc
     # then
     assert max(at_once) <= 3, "the corrupt file is small"
     assert [sorted(one) for one in corrupt] == [[], [], [], [0], [], [], [], []]
+
+
+def test_a_batch_reserves_memory_for_its_files_its_pixels_and_its_largest_picture(files, monkeypatch):
+    """A photograph of 8 MB takes 20 times as much when it is decoded, but at most four bytes for each of the largest
+    number of pixels."""
+    process = decoding.DECODING_PROCESS
+    monkeypatch.setattr(Nodes, "most_memory", lambda self, resources: 1 << 30)
+
+    def reserved(*sizes: int) -> int:
+        paths, sums = files[: len(sizes)], [b"0" * 32] * len(sizes)
+        monkeypatch.setattr(decoding, "_SHARD", 1 << 40)
+        (batch,) = decoding._batches(paths, sums, sizes, HOW, keep=True)
+        return RayDecoder(own=True)._reserved(batch)
+
+    assert reserved(8_000_000, 5) == process + 8_000_005 + 2 * 2 * 8 * 8 * 3 + 160_000_000
+    assert reserved(100_000_000) == process + 100_000_000 + 2 * 192 + 4 * 178_956_970
+    assert reserved(500_000_000) == 1 << 30, "no more than the largest node has"
 
 
 def test_a_cluster_without_a_core_that_cannot_grow_is_an_error(monkeypatch):

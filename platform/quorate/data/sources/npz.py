@@ -28,7 +28,7 @@ from quorate.data.source import (
     read_roles,
 )
 from quorate.registry import DATASETS
-from quorate.spec import DataPath, ExistingPath, TestOrigin
+from quorate.spec import DataPath, TestOrigin
 
 
 class NpzParams(RoleParams):
@@ -41,7 +41,7 @@ class NpzParams(RoleParams):
     """Name of the image array: uint8 (N, H, W) or (N, H, W, C)."""
     labels: str = "labels"
     """Name of the label array: (N,), integers or text."""
-    classes: ExistingPath | None = None
+    classes: DataPath | None = None
     """A text file with one class name per line; integer labels are positions in it."""
     unlabelled: DataPath | None = None
     """An archive with additional images without class labels; its image array has the name given by `images`."""
@@ -61,7 +61,7 @@ class Npz:
 
     @staticmethod
     def open(params: NpzParams) -> OpenedData:
-        names = read_class_names(params.classes) if params.classes else None
+        names = read_class_names(local_file(params.classes, "classes")) if params.classes else None
         train = _read(local_file(params.train, "train"), params, names, "train")
         more = _unlabelled(local_file(params.unlabelled, "unlabelled"), params, train) if params.unlabelled else None
         notes = (note_unlabelled(more),) if more else ()

@@ -17,6 +17,8 @@ from quorate.data.dataset import Pixels
 from quorate.data.decoding import Corrupt, DecodingBatch, decode_batch, keep_batch, read_files
 from quorate.data.shards import ShardError, ShardSource
 from quorate.errors import UserError
+from quorate.execution.ray.nodes import Nodes
+from quorate.plan.tasks import Resources
 
 _PER_CPU = 2
 """Batches that are on their way per CPU of the cluster, so that a task waits when another ends; the driver reads their
@@ -30,7 +32,7 @@ class RayDecoder:
     """Decodes batches in tasks of the cluster; `own` if it is a local Ray, whose workers see the driver's files."""
 
     def __init__(self, *, own: bool) -> None:
-        self._own = own
+        self._own, self._nodes = own, Nodes()
         self._source: RayShardSource | None = None
 
     def decode(self, batches: Sequence[DecodingBatch]) -> list[Corrupt]:
@@ -43,7 +45,8 @@ class RayDecoder:
                 number = waiting.popleft()
                 contents = None if self._own else read_files(batches[number])
                 size = sum(map(len, contents or ()))
-                running[_decode.remote(batches[number], contents, here)] = number, size
+                task = _decode.options(memory=self._reserved(batches[number]))
+                running[task.remote(batches[number], contents, here)] = number, size
                 del contents
             done, _ = ray.wait(list(running), num_returns=1, timeout=0.2)
             for task in done:
@@ -53,7 +56,11 @@ class RayDecoder:
                     keep_batch(batches[number], pixels, found[number])
         return found
 
-    def shard_source(self) -> ShardSource | None:
+    def _reserved(self, batch: DecodingBatch) -> int:
+        """The memory that a batch reserves on its node; at most that of the largest node."""
+        return min(batch.memory, self._nodes.most_memory(Resources(1)))
+
+    def share(self, batches: Sequence[DecodingBatch]) -> ShardSource | None:
         """The actor on the driver's machine that reads its cache; a local Ray needs none."""
         if self._own:
             return None

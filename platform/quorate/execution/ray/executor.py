@@ -16,7 +16,6 @@ from quorate.execution.node_waits import NodeWaits, NoNodeError
 from quorate.execution.ray.autoscaling import Autoscaler, actor_options
 from quorate.execution.ray.decoding import RayDecoder
 from quorate.execution.ray.metrics import RayMetrics
-from quorate.execution.ray.nodes import Nodes
 from quorate.execution.ray.probes import Probes
 from quorate.execution.ray.session import RaySession
 from quorate.plan.groups import NodeGroup, group_nodes
@@ -46,7 +45,7 @@ class RayExecutor(RayDecoder):
         self, *, own: bool, wait_for_nodes: float = 600, say: Callable[[str], None] = lambda message: None
     ) -> None:
         super().__init__(own=own)
-        self._nodes, self._autoscaler = Nodes(), Autoscaler()
+        self._autoscaler = Autoscaler()
         self._wait_seconds, self._say = wait_for_nodes, say
         self._requests: list[Any] = []
         self._probes = Probes(say)
