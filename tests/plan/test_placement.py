@@ -75,7 +75,7 @@ def test_workers_multiply_what_a_unit_needs_and_share_its_memory_and_time() -> N
     one, two = (next(task for task in plan.tasks if task.member == name) for name in ("one", "two"))
 
     assert needs(two.resources) == {"CPU": 2, "memory": 2 * GIB}
-    assert str(two.resources) == "2 workers, 1 cpu, 1.0 GiB"
+    assert str(two.resources) == "2 workers with 1 cpu, 1.0 GiB each"
     assert one.estimate is not None and two.estimate is not None
     assert two.estimate.node < one.estimate.node  # each worker has half of each batch
     assert two.cost == pytest.approx(20 + one.cost / 2)

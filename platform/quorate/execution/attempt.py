@@ -86,11 +86,12 @@ class FitAttempt:
 
     def fit(self, context: TaskContext | None = None) -> None:
         """Train the member, by the procedure of its task if it has one; in another context if one is given."""
+        chosen = context or self.context
         if (procedure := self.task.procedure) is None:
-            self.member.fit(self.train, self.valid, context or self.context)
+            self.member.fit(self.train, self.valid, chosen)
             return
         assert type(procedure) in self.member.procedures, f"{self.task.kind} does not support {procedure}"
-        self.member.follow(procedure, self.train, self.valid, self.context)
+        self.member.follow(procedure, self.train, self.valid, chosen)
 
     def end(self) -> None:
         """Emit the result of the trained member, and under a deadline the predictions of the test rows after it."""

@@ -76,6 +76,8 @@ def place(
     if others:
         nodes = [node for group in same for node in group.nodes]
         resources = with_labels(wanted, binding(nodes, [node for group in others for node in group.nodes]))
+        if resources.shared and not places.groups_for(resources):  # all nodes together had room for the workers
+            raise NoPlaceError(name, resources)
         notes.append(
             f"{name}: its numerics depend on the node; it runs on {same[0]}, not on "
             f"{' or on '.join(str(group.hardware) for group in others)}; `needs` selects other nodes"

@@ -56,13 +56,15 @@ class Resources:
         return replace(self, workers=(1, 1))
 
     def __str__(self) -> str:
-        least, most = self.workers
-        each = [f"{least} workers" if least == most else f"{least} to {most} workers"] if self.shared else []
-        parts = [*each, f"{self.cpus:g} cpu" + "s" * (self.cpus != 1)]
+        parts = [f"{self.cpus:g} cpu" + "s" * (self.cpus != 1)]
         parts += [f"{self.gpus:g} gpu" + "s" * (self.gpus != 1)] if self.gpus else []
         parts += [f"{self.memory / 2**30:.1f} GiB"] if self.memory else []
         parts += [f"{name}={value}" for name, value in self.labels]
-        return ", ".join(parts)
+        if not self.shared:
+            return ", ".join(parts)
+        least, most = self.workers
+        number = str(least) if least == most else f"{least} to {most}"
+        return f"{number} workers with {', '.join(parts)} each"
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,7 @@ def test_a_unit_gets_as_many_workers_as_there_is_room_for(ray_session: None) -> 
     pool = ActorPool(plan.context, Nodes(), Autoscaler(), Policy().destination)
 
     assert pool._granted(elastic).workers == (2, 2)
-    assert pool.lacking(Resources(workers=(3, 3))) == {"actor with 3 workers, 1 cpu"}
+    assert pool.lacking(Resources(workers=(3, 3))) == {"actor with 3 workers with 1 cpu each"}
 
     pool.take(Resources(), None)
     assert not pool.lacking(elastic)

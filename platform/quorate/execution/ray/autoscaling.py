@@ -24,9 +24,11 @@ TRAIN_SETTINGS = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "30",
+    "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "120",
 }
 """Settings of Ray Train: workers stay in their folder, the session alone reacts to nodes that are about to leave, a
-lost worker is noticed within half a second, and workers for which there is no room are given up."""
+lost worker is noticed within half a second and a frozen one after two minutes (by default ten), and workers for which
+there is no room are given up after 30 s."""
 
 
 class Autoscaler:
