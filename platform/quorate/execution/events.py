@@ -19,13 +19,14 @@ Status = Literal["failed", "diverged", "lost", "memory"]
 
 @dataclass(frozen=True)
 class Started:
-    """A task starts on a worker; `restored` if it continues from a checkpoint."""
+    """A task starts on a worker; `restored` if it continues from a checkpoint with this number of epochs."""
 
     task: Task
     attempt: int
     worker: str
     log: str = ""
     restored: bool = False
+    epochs: int = 0
 
 
 @dataclass(frozen=True)

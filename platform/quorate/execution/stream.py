@@ -15,7 +15,7 @@ import torch
 from quorate.data.table import Table
 from quorate.errors import MachineError, UserError
 from quorate.execution.assignment import Assignment, Control
-from quorate.execution.attempt import FitAttempt, checked, worker_name
+from quorate.execution.attempt import FitAttempt, checked
 from quorate.execution.content import ContentWriter, inline
 from quorate.execution.events import (
     ENDS,
@@ -190,7 +190,7 @@ def _predict(
     assignment: Assignment, task: PredictTask, context: JobData, control: Control, emit: Callable[[Event], None]
 ) -> None:
     assert assignment.files is not None and context.test is not None
-    emit(Started(task, assignment.attempt, worker_name(), assignment.log))
+    emit(Started(task, assignment.attempt, control.worker, assignment.log))
     member = member_of(assignment.files, device=task.fit.numerics.device)
     proba = checked(member.predict_proba(context.test.x))
     emit(Cancelled(task) if control.asked.get(assignment.number) == "cancel" else Predicted(task, proba))
@@ -200,7 +200,7 @@ def _extract(
     assignment: Assignment, task: FeatureTask, context: JobData, control: Control, emit: Callable[[Event], None]
 ) -> None:
     started = time.perf_counter()
-    emit(Started(task, assignment.attempt, worker_name(), assignment.log))
+    emit(Started(task, assignment.attempt, control.worker, assignment.log))
     data = context.train if task.part == "train" else context.test
     assert data is not None and not isinstance(data.x, Table)
     extract = extractor(task.backbone, data.x.shape, context.backbones[task.backbone], task.numerics)

@@ -78,6 +78,7 @@ class Intake:
             return
         event = self._or_interim(event)
         event = self._attempts.compared(event)
+        self._tracker.attempted(event)
         self._logs.write(event)
         if isinstance(event, Checkpointed):
             self._commits.put_state(event)

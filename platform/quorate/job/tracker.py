@@ -11,6 +11,7 @@ from typing import Any
 from quorate.data.signature import ImageSignature, Signature
 from quorate.ensemble.ablation import EnsembleChange
 from quorate.execution.events import Cancelled, Event, Failed, Fitted, OutOfTime, Reported, Started, Stopped
+from quorate.job.attempt_log import AttemptLog
 from quorate.plan.tasks import ALL_ROWS, FitTask, Plan
 from quorate.report.leaderboard import as_markdown
 from quorate.results.results import Fit
@@ -54,6 +55,7 @@ class Tracker:
 
     def __init__(self, journal: Journal, spec: JobSpec, plan: Plan, *, run: str) -> None:
         self._journal, self._spec, self._plan, self._run = journal, spec, plan, run
+        self._attempts = AttemptLog(journal)
         self._open: dict[str, None] = {}
         self._begun: dict[str, int] = {}
         """Start times of the runs in milliseconds, by their names in the journal."""
@@ -109,6 +111,10 @@ class Tracker:
             self._end_fold(event.task, "KILLED", _now())
         elif isinstance(event, Stopped | Cancelled):
             self._end_fold(event.task, "KILLED", _now())
+
+    def attempted(self, event: Event) -> None:
+        """Note when and where attempts at tasks begin and end; call it as soon as an event arrives."""
+        self._attempts.on(event)
 
     def reused(self, fits: Iterable[Fit]) -> None:
         """Write reused fit tasks with their curves; each run ends now and has its original duration."""

@@ -40,7 +40,8 @@ class ActorPool:
 
     An idle actor is used again for a unit with the same resources. It is given up when a waiting unit lacks what it
     holds, and after `_IDLE_SECONDS`. Pending actors wait for new nodes (`want`). The data of the job are placed once,
-    and additions are sent to each actor. No actor starts on the nodes `without`.
+    and additions are sent to each actor. No actor starts on the nodes `without`. `own` if this machine is
+    the only node.
     """
 
     def __init__(
@@ -50,8 +51,10 @@ class ActorPool:
         autoscaler: Autoscaler,
         destination: Destination | None,
         without: frozenset[str] = frozenset(),
+        *,
+        own: bool = False,
     ) -> None:
-        self._without = without
+        self._without, self._own = without, own
         nodes.leave_out(without)
         self._data, self._nodes, self._autoscaler = ray.put(data), nodes, autoscaler
         # not as a plain argument, which Ray keeps in the table of actors: it may hold credentials
@@ -264,7 +267,7 @@ class ActorPool:
             options["label_selector"] = others | options.get("label_selector", {})
         actor_class: Any = Worker
         # as references, so that an actor that leads others can pass them on
-        return actor_class.options(**options).remote((self._data,), (self._destination,), resources)
+        return actor_class.options(**options).remote((self._data,), (self._destination,), resources, not self._own)
 
     def _idlers(self) -> list[Actor]:
         """The idle actors, the one that has been idle the longest first."""

@@ -98,7 +98,7 @@ class RayExecutor(RayDecoder):
     @contextmanager
     def open(self, data: JobData, policy: Policy) -> Iterator[Session]:
         without = self._probes.left_out
-        session = RaySession(data, policy, self._nodes, self._autoscaler, self._wait_seconds, without)
+        session = RaySession(data, policy, self._nodes, self._autoscaler, self._wait_seconds, without, own=self._own)
         self._withdraw_requests()
         try:
             yield session

@@ -17,7 +17,7 @@ from quorate.execution.assignment import Assignment, Control
 from quorate.execution.attempt import FitAttempt
 from quorate.execution.content import ContentWriter, inline
 from quorate.execution.events import Event
-from quorate.execution.ray.worker_log import log_of_process
+from quorate.execution.ray.process import log_of_process, name_of_process
 from quorate.execution.stream import failure_of
 from quorate.plan.tasks import JobData
 from quorate.training.shared_context import SharedContext, open_channel
@@ -36,13 +36,15 @@ class GroupFit:
     destination: Any
     """A reference to the `Destination`, or to None."""
     lead: Any
+    by_address: bool
+    """Whether the name of a worker in events has the address of its node."""
 
 
 def train_part(config: dict[str, GroupFit]) -> None:
     """Train a part of every batch of the fit, in the process group that Ray Train has made."""
     fit, rank = config["fit"], distributed.get_rank()
     assignment = replace(fit.assignment, log=log_of_process())
-    lead, control = fit.lead, Control()
+    lead, control = fit.lead, Control(name_of_process(by_address=fit.by_address))
     placement = ray.util.get_current_placement_group()
     ray.get(lead.join.remote(ray.get_runtime_context().get_node_id(), placement.id.hex()))
     try:

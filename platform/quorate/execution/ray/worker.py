@@ -13,8 +13,8 @@ from quorate.execution.assignment import Assignment, Control, Signals
 from quorate.execution.content import inline
 from quorate.execution.events import Event, Failed
 from quorate.execution.ray.group_worker import GroupFit
+from quorate.execution.ray.process import log_of_process, name_of_process
 from quorate.execution.ray.worker_group import train_with_workers
-from quorate.execution.ray.worker_log import log_of_process
 from quorate.execution.stream import stream
 from quorate.plan.tasks import Resources
 
@@ -33,12 +33,14 @@ class Worker:
 
     With several workers in `resources` it leads them: it starts them for each task and passes on what they send.
     `data` and `destination` hold a reference each, so that the workers of a group can have it too.
+    The names of workers in events have the address of their node (`by_address`), or the name of their machine.
     """
 
-    def __init__(self, data: tuple[Any], destination: tuple[Any], resources: Resources) -> None:
+    def __init__(self, data: tuple[Any], destination: tuple[Any], resources: Resources, by_address: bool) -> None:
         self._references, self._destination, self._resources = list(data), destination[0], resources
         self._data = ray.get(data[0])
-        self._control = Control()
+        self._by_address = by_address
+        self._control = Control(name_of_process(by_address=by_address))
         self._emit: Callable[[Event], None] | None = None
         self._failures: dict[int, Failed] = {}
         self._place, self._given_up = GroupPlace(), False
@@ -58,7 +60,7 @@ class Worker:
         """Train a fit with several workers."""
         self._emit, self._failures, self._place = emit, {}, GroupPlace()
         lead = ray.get_runtime_context().current_actor
-        fit = GroupFit(assignment, tuple(self._references), self._destination, lead)
+        fit = GroupFit(assignment, tuple(self._references), self._destination, lead, self._by_address)
         train_with_workers(fit, self._resources, self._failures, emit)
 
     @ray.method(concurrency_group="events")  # type: ignore[untyped-decorator]
