@@ -22,7 +22,7 @@ from quorate.execution.ray.draining import Draining
 from quorate.execution.ray.health_checks import HealthChecks
 from quorate.execution.ray.nodes import Nodes
 from quorate.execution.ray.pending_actors import PendingActors
-from quorate.execution.ray.placement_groups import remove_unused
+from quorate.execution.ray.placement_groups import PlacementGroups
 from quorate.execution.ray.worker import Worker
 from quorate.plan.groups import NODE_ID
 from quorate.plan.tasks import DataAddition, JobData, Resources
@@ -66,7 +66,7 @@ class ActorPool:
         self._held: Counter[str] = Counter()
         self._pending = PendingActors(self._create)
         self._health, self._draining = HealthChecks(), Draining()
-        self._groups_asked: dict[Any, Actor] = {}
+        self._groups = PlacementGroups()
         self._looked = time.monotonic()
 
     @property
@@ -146,7 +146,7 @@ class ActorPool:
     def started(self, actor: Actor) -> None:
         """The task of an actor has started: its workers have joined, if it leads some."""
         if actor.resources.shared:
-            self._groups_asked[actor.handle.group_place.remote()] = actor
+            self._groups.ask(actor)
 
     def retire(self, actor: Actor, *, broken: bool = False) -> None:
         """End an actor and give its resources back; `broken` if it may not answer.
@@ -165,8 +165,10 @@ class ActorPool:
         if actor in idle:
             idle.remove(actor)
         self._count(actor, counts=False)
-        if actor.resources.shared and broken:
-            remove_unused({other.group.placement_group for other in self._busy.values()})
+        if actor.resources.shared:
+            if broken:
+                self._groups.died()
+            self._groups.look(self._busy.values())
 
     def on_silent_nodes(self) -> list[Actor]:
         """The busy actors whose node does not answer; no new one starts there, and the idle ones are ended.
@@ -174,6 +176,7 @@ class ActorPool:
         Actors on nodes that are about to leave are asked to checkpoint and stop.
         """
         self._ask_for_nodes()
+        self._groups.look(self._busy.values())
         self._health.look(node for actor in [*self._busy.values(), *self._idlers()] for node in actor.nodes)
         silent, draining = self._health.silent, self._draining.nodes()
         self._leave_out(silent | draining | self._without)
@@ -204,10 +207,6 @@ class ActorPool:
         for answer in ray.wait(list(asked), num_returns=len(asked), timeout=0)[0] if asked else ():
             with contextlib.suppress(RayError):  # it has died; its stream of events says so
                 asked[answer].node, asked[answer].pid = ray.get(answer)
-        groups = list(self._groups_asked)
-        for answer in ray.wait(groups, num_returns=len(groups), timeout=0)[0] if groups else ():
-            with contextlib.suppress(RayError):
-                self._groups_asked.pop(answer).group = ray.get(answer)
 
     def retire_all(self) -> None:
         self._health.close()
@@ -265,6 +264,9 @@ class ActorPool:
         if without := self._health.silent | self._without:
             others = {NODE_ID: f"!in({','.join(sorted(without))})"}
             options["label_selector"] = others | options.get("label_selector", {})
+            resources = replace(
+                resources, labels=tuple((others | dict(resources.labels)).items())
+            )  # for those it leads
         actor_class: Any = Worker
         # as references, so that an actor that leads others can pass them on
         return actor_class.options(**options).remote((self._data,), (self._destination,), resources, not self._own)
