@@ -85,10 +85,10 @@ def test_all_workers_get_the_answer_of_the_first_and_take_part_in_its_state() ->
 class Case:
     """One training of a small network on seeded rows; the same in each process that runs it."""
 
-    def __init__(self, *, norm: bool = False, dropout: float = 0.0, **recipe: Any) -> None:
-        self.norm, self.dropout, self.recipe = norm, dropout, recipe
+    def __init__(self, *, norm: bool = False, dropout: float = 0.0, unfreezes: bool = False, **recipe: Any) -> None:
+        self.norm, self.dropout, self.unfreezes, self.recipe = norm, dropout, unfreezes, recipe
 
-    def network(self) -> nn.Module:
+    def network(self) -> nn.Sequential:
         torch.manual_seed(7)
         norm = nn.BatchNorm1d(8) if self.norm else nn.Identity()
         return nn.Sequential(nn.Linear(FEATURES, 8), norm, nn.ReLU(), nn.Dropout(self.dropout), nn.Linear(8, CLASSES))
@@ -104,6 +104,8 @@ class Case:
         ]
         network = self.network()
         given = {"epochs": 3} | self.recipe
+        if self.unfreezes:  # the first layer, after the first epoch
+            given["prepare"] = lambda epoch: network[0].requires_grad_(epoch > 0)
         recipe = LoopSettings(
             optimizer=lambda network: torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9),
             schedule=lambda optimizer, epochs, steps: constant(optimizer),
@@ -123,6 +125,7 @@ CASES = {
     "averages": Case(ema=0.9, swa=Swa(start=0.3)),
     "early stopping": Case(epochs=12, early_stopping=EarlyStopping(patience=1)),
     "weighted and smoothed": Case(weight=torch.linspace(0.5, 1.5, ROWS), label_smoothing=0.1),
+    "unfreezing": Case(unfreezes=True),
     "normalized together": Case(norm=True, sync_batchnorm=True),
     "normalized apart": Case(norm=True),
     "dropout": Case(dropout=0.5),
@@ -161,7 +164,16 @@ def figures(history: list[dict[str, float]]) -> list[list[float]]:
 
 @pytest.mark.system
 @pytest.mark.parametrize(
-    "name", ["plain", "accumulated", "averages", "early stopping", "weighted and smoothed", "normalized together"]
+    "name",
+    [
+        "plain",
+        "accumulated",
+        "averages",
+        "early stopping",
+        "weighted and smoothed",
+        "unfreezing",
+        "normalized together",
+    ],
 )
 def test_two_processes_equal_one(pair: list[dict[str, Any]], name: str) -> None:
     # given
