@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from tests.clusters import hosts, start_cluster
 from tests.execution.jobs import failures, fitted, plan_of, run
 
 from quorate.execution.base import Policy, Session
@@ -137,4 +139,48 @@ def test_a_unit_gets_as_many_workers_as_there_is_room_for(ray_session: None) -> 
     assert not pool.lacking(elastic)
     assert pool._granted(elastic) == Resources()
     assert pool.lacking(Resources(workers=(2, 2))) == {"CPU"}
+
+    pool.want({Resources(workers=(2, 3)): 2, Resources(): 1})  # a cluster that grows is asked for single workers
+    assert {wanted: len(actors) for wanted, actors in pool._pending._waiting.items()} == {Resources(): 5}
     pool.retire_all()
+
+
+ELASTIC = """
+import sys
+from dataclasses import replace
+from quorate.execution.ray.cluster import start_ray
+own = start_ray(sys.argv[1])
+from quorate.execution.base import Policy
+from quorate.execution.ray.executor import RayExecutor
+from tests.execution.jobs import plan_of, run
+from tests.execution.ray.test_worker_groups import MLP
+
+executor = RayExecutor(own=own)
+member = MLP | {"epochs": 300, "cpus": 2, "workers": [1, 2], "sync_batchnorm": True}
+plan = plan_of({"mlp": member}, executor)
+def say(event, session):
+    said = [getattr(event, name, "") for name in ("restored", "epoch", "message")]
+    print(type(event).__name__, *said, flush=True)
+run(executor, replace(plan, tasks=plan.tasks[:1]), policy=Policy(checkpoint_seconds=0), on=say)
+"""
+
+
+@pytest.mark.slow
+def test_a_member_that_loses_a_host_continues_with_the_workers_that_are_left() -> None:
+    with hosts(2) as (head, other):
+        start_cluster([head, other])  # two CPUs each, so each worker takes a host
+        driver = head.start(sys.executable, "-c", ELASTIC, f"{head.address}:6379", log="events.log")
+        log = head.folder / "events.log"
+        until = time.monotonic() + 180
+        while "Checkpointed" not in log.read_text():
+            assert time.monotonic() < until and driver.poll() is None, log.read_text()
+            time.sleep(0.1)
+
+        other.signal(signal.SIGKILL)
+
+        assert driver.wait(180) == 0, log.read_text()
+        said = log.read_text().splitlines()
+        starts = [line for line in said if line.startswith("Started")]
+        assert [line.split()[1] for line in starts] == ["False", "True"]
+        assert any(line.startswith("Failed") and line.endswith(" of 2 died") for line in said)
+        assert said[-1].startswith("Fitted")

@@ -29,7 +29,9 @@ def train_with_workers(
         TrainingFailedError,
         WorkerGroupError,
     )
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchTrainer
+
+    from quorate.execution.ray.torch_group import TorchGroup
 
     count, whole = resources.workers[0], resources.gpus >= 1
     amounts = {"CPU": resources.cpus, "GPU": resources.gpus, "memory": resources.memory}
@@ -38,7 +40,7 @@ def train_with_workers(
             train_part,
             train_loop_config={"fit": fit},
             # NCCL refuses two workers on one accelerator
-            torch_config=TorchConfig(backend="nccl" if whole else "gloo"),
+            torch_config=TorchGroup(backend="nccl" if whole else "gloo"),
             scaling_config=ScalingConfig(
                 num_workers=count,
                 use_gpu=resources.gpus > 0,
