@@ -65,9 +65,11 @@ def assert_nothing_is_held() -> None:
 
 
 def test_two_workers_equal_one_process_within_the_rounding_of_float32(ray_session: None) -> None:
+    begun = time.monotonic()
     (done,) = fitted(run(RayExecutor(own=False), together(1))).values()
 
     assert done.complete
+    assert 2 < done.seconds <= time.monotonic() - begun  # with the start of the workers
     assert_equal(done, alone(1))
     assert_nothing_is_held()
 

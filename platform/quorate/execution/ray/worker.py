@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -11,7 +12,7 @@ import ray
 
 from quorate.execution.assignment import Assignment, Control, Signals
 from quorate.execution.content import inline
-from quorate.execution.events import Event, Failed
+from quorate.execution.events import Event, Failed, Fitted, Started
 from quorate.execution.ray.group_worker import GroupFit
 from quorate.execution.ray.process import log_of_process, name_of_process
 from quorate.execution.ray.worker_group import train_with_workers
@@ -43,6 +44,7 @@ class Worker:
         self._control = Control(name_of_process(by_address=by_address))
         self._emit: Callable[[Event], None] | None = None
         self._failures: dict[int, Failed] = {}
+        self._begun = self._start_seconds = 0.0
         self._place, self._given_up = GroupPlace(), False
         found = None if resources.shared else ray.get(self._destination)
         self._write = found.connect() if found is not None else inline
@@ -59,14 +61,19 @@ class Worker:
     def _lead(self, assignment: Assignment, emit: Callable[[Event], None]) -> None:
         """Train a fit with several workers."""
         self._emit, self._failures, self._place = emit, {}, GroupPlace()
+        self._begun = time.perf_counter()
         lead = ray.get_runtime_context().current_actor
         fit = GroupFit(assignment, tuple(self._references), self._destination, lead, self._by_address)
         train_with_workers(fit, self._resources, self._failures, emit)
 
     @ray.method(concurrency_group="events")  # type: ignore[untyped-decorator]
     def hear(self, event: Event) -> None:
-        """Take an event from the first worker of the group."""
+        """Take an event from the first worker of the group; the start of the group is a part of the fit's seconds."""
         assert self._emit is not None, "only the workers of a group send events"
+        if isinstance(event, Started):
+            self._start_seconds = time.perf_counter() - self._begun
+        elif isinstance(event, Fitted):
+            event = replace(event, seconds=event.seconds + self._start_seconds)
         self._emit(event)
 
     @ray.method(concurrency_group="control")  # type: ignore[untyped-decorator]
