@@ -16,6 +16,7 @@ from quorate.execution.base import Executor, Policy, Session, Sources
 from quorate.execution.budget import Agenda
 from quorate.execution.events import Checkpointed, Event, Failed, Fitted
 from quorate.execution.local import LocalExecutor
+from quorate.plan.groups import Places
 from quorate.plan.opening import open_data
 from quorate.plan.planner import make_plan
 from quorate.plan.tasks import FitTask, Plan, Unit
@@ -25,11 +26,11 @@ from quorate.spec import job as spec
 CNN = {"kind": "net", "arch": "small_cnn", "epochs": 4, "schedule": "one_cycle", "dropout": 0.2, "augment": {"crop": 1}}
 
 
-def plan_of(members: dict[str, Any], **rest: Any) -> Plan:
+def plan_of(members: dict[str, Any], places: Places | None = None, **rest: Any) -> Plan:
     """A plan on 300 digits in two folds."""
     tree = {"data": {"kind": "digits", "limit": 300}, "validation": {"folds": 2}, "members": members, **rest}
     job = spec.validate(jobfile.Source("test", tree, {}), base=Path())
-    return make_plan(job.spec, open_data(job), LocalExecutor())
+    return make_plan(job.spec, open_data(job), places or LocalExecutor())
 
 
 def run(

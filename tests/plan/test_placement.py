@@ -10,9 +10,10 @@ import timm
 from tests.features import ARCH, write_weights
 from tests.tiny import Nodes, plan_on, tiny_data
 
+from quorate.execution.queue import needs
 from quorate.plan.groups import Node
 from quorate.plan.placement import reservation
-from quorate.plan.tasks import FeatureTask
+from quorate.plan.tasks import FeatureTask, PredictTask
 from quorate.training.context import Accelerator, Hardware, MemoryUse
 
 GIB = 1 << 30
@@ -86,3 +87,33 @@ def test_the_tasks_of_a_frozen_network_reserve_memory_like_the_others(tmp_path: 
     assert (roomy.share, roomy.resources.memory) == (2 * GIB, 0)
     assert small.resources.memory == 512 << 20
     assert small.key == roomy.key
+
+
+def test_workers_multiply_what_a_unit_needs_and_share_its_memory_and_time() -> None:
+    rows = tiny_data(rows=400, shape=(32, 32, 3))
+    members = (
+        "{one: {kind: net, arch: small_cnn, memory: 1GiB}, two: {kind: net, arch: small_cnn, memory: 1GiB, workers: 2}}"
+    )
+
+    plan = plan_on(on(HERE), members, rows)
+    one, two = (next(task for task in plan.tasks if task.member == name) for name in ("one", "two"))
+
+    assert needs(two.resources) == {"CPU": 2, "memory": 2 * GIB}
+    assert str(two.resources) == "2 workers with 1 cpu, 1.0 GiB each"
+    assert one.estimate is not None and two.estimate is not None
+    assert two.estimate.node < one.estimate.node  # each worker has half of each batch
+    assert two.cost == pytest.approx(20 + one.cost / 2)
+    assert plan.notes == ("two: each start of its workers takes about 20 s, also after a lost worker",)
+    assert PredictTask("key", two).resources.workers == (1, 1)
+
+
+def test_a_number_of_workers_is_part_of_the_key_and_one_worker_is_not() -> None:
+    members = [
+        f"{{m: {{kind: net, arch: mlp, {more}}}}}" for more in ("", "workers: 1", "workers: [1, 1]", "workers: 2")
+    ]
+    members += ["{m: {kind: net, arch: mlp, workers: [1, 2]}}", "{m: {kind: net, arch: mlp, workers: [1, 3]}}"]
+
+    keys = [plan_on(on(HERE), text).tasks[0].key for text in members]
+
+    assert keys[0] == keys[1] == keys[2]
+    assert len(set(keys[2:])) == 4

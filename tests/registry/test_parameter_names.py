@@ -62,6 +62,7 @@ def test_an_alias_is_the_same_parameter(alias: str, field: str) -> None:
         ("kind: random_forest, iterations: 5", "members.m.iterations", "did you mean 'trees'?"),
         ("kind: extra_trees, columns: 0.5", "members.m.columns", "did you mean 'max_features'?"),
         ("kind: svm, n_jobs: 2", "members.m.n_jobs", "did you mean 'cpus'?"),
+        ("kind: svm, workers: 2", "members.m.workers", "unknown key 'workers'"),
         (
             f"{NET}, lr: 0.1, learning_rate: 0.2",
             "members.m.learning_rate",

@@ -522,6 +522,37 @@ WRONG = {
         "members.cnn.pretrain.epoch",
         "unknown key 'epoch'; did you mean 'epochs'?",
     ),
+    "no worker": (NET + "    workers: 0\n", 6, "members.cnn.workers", "should be greater than or equal to 1, but is 0"),
+    "workers in the wrong order": (
+        NET + "    workers: [8, 1]\n",
+        6,
+        "members.cnn.workers",
+        "[8, 1] starts with the larger number; write [1, 8]",
+    ),
+    "three numbers of workers": (
+        NET + "    workers: [1, 2, 3]\n",
+        6,
+        "members.cnn.workers",
+        "[1, 2, 3] has 3 numbers; give the least and the largest, such as [1, 8]",
+    ),
+    "more workers than a batch has rows": (
+        NET + "    batch_size: 8\n    workers: 5\n",
+        3,
+        "members.cnn",
+        "5 workers need a batch_size of at least 10, which is 2 rows for each, but it is 8; raise batch_size or lower",
+    ),
+    "workers that pretrain": (
+        NET + "    pretrain: autoencoder\n    workers: 2\n",
+        3,
+        "members.cnn",
+        "pretrain works with one worker only; remove workers or pretrain",
+    ),
+    "normalizations of a single worker": (
+        NET + "    sync_batchnorm: true\n",
+        3,
+        "members.cnn",
+        "sync_batchnorm is for several workers, but workers is 1; set workers, or remove it",
+    ),
     "nesterov": (
         NET + "    optimizer: {kind: sgd, momentum: 0, nesterov: true}\n",
         6,

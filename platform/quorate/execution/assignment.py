@@ -72,3 +72,26 @@ class Control:
 
     def end_in(self, seconds: float | None) -> None:
         self.due = None if seconds is None else time.monotonic() + seconds
+
+    def signals(self) -> Signals:
+        """What was set, for another process."""
+        left = None if self.due is None else self.due - time.monotonic()
+        return Signals(self.stop.is_set(), self.checkpoints, left, dict(self.asked))
+
+    def follow(self, signals: Signals) -> None:
+        """Set what another process has received."""
+        if signals.stop:
+            self.stop.set()
+        self.checkpoints = signals.checkpoints
+        self.end_in(signals.seconds_left)
+        self.asked.update(signals.asked)
+
+
+@dataclass(frozen=True)
+class Signals:
+    """The signals of a `Control` at one time, without times of a clock."""
+
+    stop: bool
+    checkpoints: int
+    seconds_left: float | None
+    asked: dict[int, Literal["finish", "cancel"]]

@@ -33,7 +33,7 @@ from quorate.members.base import Member, Proba, saved_files
 from quorate.plan.identity import predict_key
 from quorate.plan.tasks import FitTask, JobData, PredictTask
 from quorate.registry import MEMBERS
-from quorate.training.context import Diverged, Metrics, Signal, State
+from quorate.training.context import Diverged, Metrics, Signal, State, TaskContext
 from quorate.training.curves import with_labels
 from quorate.training.state import StateError, pack_state, unpack_state
 
@@ -86,13 +86,14 @@ class FitAttempt:
         self.context = _TaskRun(assignment, task, restored, self._spent, data, control, emit, write, interim, among)
         self._interim = interim
 
-    def fit(self) -> None:
-        """Train the member, by the procedure of its task if it has one."""
+    def fit(self, context: TaskContext | None = None) -> None:
+        """Train the member, by the procedure of its task if it has one; in another context if one is given."""
+        chosen = context or self.context
         if (procedure := self.task.procedure) is None:
-            self.member.fit(self.train, self.valid, self.context)
+            self.member.fit(self.train, self.valid, chosen)
             return
         assert type(procedure) in self.member.procedures, f"{self.task.kind} does not support {procedure}"
-        self.member.follow(procedure, self.train, self.valid, self.context)
+        self.member.follow(procedure, self.train, self.valid, chosen)
 
     def end(self) -> None:
         """Emit the result of the trained member, and under a deadline the predictions of the test rows after it."""

@@ -33,10 +33,10 @@ class LocalExecutor(ThreadDecoder):
         self._node = this_node()
 
     def groups_for(self, resources: Resources, *, present: bool = False) -> Sequence[NodeGroup]:
-        return group_nodes([self._node] if self._node.holds(resources) else [])
+        return group_nodes([self._node] if self.slots(resources) else [])
 
     def slots(self, resources: Resources) -> int:
-        return int(self._node.holds(resources))
+        return int(self._node.holds(resources) and resources.workers[0] == 1)
 
     def metrics(self, run: str) -> MetricSink:
         return NoMetrics()

@@ -25,17 +25,18 @@ Lacking = Callable[[Resources], Collection[str]]
 
 
 def amounts(resources: Resources) -> dict[str, float]:
-    """The amounts of a unit's resources by the names that Ray gives them; without those that it does not need."""
+    """The amounts of one worker's resources by the names that Ray gives them; without those that it does not need."""
     each = {"CPU": resources.cpus, "GPU": resources.gpus, "memory": float(resources.memory)}
     return {name: amount for name, amount in each.items() if amount}
 
 
 def needs(resources: Resources) -> dict[str, float]:
-    """The `amounts`; those of a unit that asks for labels also count under names with these labels.
+    """The `amounts` of all workers of a unit, or of the least number that it can have.
 
-    So a unit that waits for nodes with labels reserves only what these nodes have.
+    Those of a unit that asks for labels also count under names with these labels. So a unit that waits for nodes with
+    labels reserves only what these nodes have.
     """
-    plain = amounts(resources)
+    plain = {name: resources.workers[0] * amount for name, amount in amounts(resources).items()}
     if not resources.labels:
         return plain
     return plain | {f"{name} {resources.labels}": amount for name, amount in plain.items()}

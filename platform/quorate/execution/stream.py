@@ -49,6 +49,7 @@ def stream(
     over: Callable[[], bool] | None = None,
     watch: Callable[[], Iterable[Event]] = tuple,
     write: ContentWriter = inline,
+    train: Callable[[Assignment, Callable[[Event], None]], None] | None = None,
 ) -> Iterator[Event]:
     """Yield the events of one task, or of several that are trained together; the last of each is one of `ENDS`.
 
@@ -56,7 +57,7 @@ def stream(
     The tasks run in a thread of their own, so that their events arrive while they work. When `over` returns True, they
     are given up and the thread is abandoned: they end as `Stopped` if they were asked to stop, else as `OutOfTime`.
     `watch` is called while the tasks give no event; its events are yielded. `write` writes the files of members and the
-    states.
+    states. `train` does the work of a single fit task elsewhere, and emits its events.
     """
     events = EventQueue()
     control.end_in(assignments[0].seconds_left)
@@ -64,7 +65,7 @@ def stream(
     def work() -> None:
         try:
             if len(assignments) == 1 and not assignments[0].together:
-                _run(assignments[0], data, control, events.put, write)
+                _run(assignments[0], data, control, events.put, write, train)
             else:
                 _fit_together(assignments, data, control, events.put, write)
         finally:
@@ -101,11 +102,19 @@ def at_work() -> set[threading.Thread]:
 
 
 def _run(
-    assignment: Assignment, data: JobData, control: Control, emit: Callable[[Event], None], write: ContentWriter
+    assignment: Assignment,
+    data: JobData,
+    control: Control,
+    emit: Callable[[Event], None],
+    write: ContentWriter,
+    train: Callable[[Assignment, Callable[[Event], None]], None] | None,
 ) -> None:
     """Run one task; any error of it is a failure of this task."""
     task = assignment.task
     try:
+        if train is not None:
+            train(assignment, emit)
+            return
         torch.set_num_threads(task.fit.numerics.threads if isinstance(task, PredictTask) else task.numerics.threads)
         if isinstance(task, FitTask):
             _fit(FitAttempt(assignment, data, control, emit, write))
@@ -114,10 +123,11 @@ def _run(
         else:
             _extract(assignment, task, data, control, emit)
     except Exception as error:  # noqa: BLE001
-        emit(_failure(assignment, error))
+        emit(failure_of(assignment, error))
 
 
-def _failure(assignment: Assignment, error: Exception) -> Failed:
+def failure_of(assignment: Assignment, error: Exception) -> Failed:
+    """The event of a task that ends with an exception; called where it is handled."""
     device = exhausted_device(error)
     status: Status = "diverged" if isinstance(error, Diverged) else "failed" if device is None else "memory"
     message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
@@ -154,12 +164,12 @@ def _fit_together(
         for position, error in kind.fit_many(parts):
             left.remove(assignments[position])
             if error is not None:
-                emit(_failure(assignments[position], error))
+                emit(failure_of(assignments[position], error))
             else:
                 _end(attempts[position], emit)
     except Exception as error:  # noqa: BLE001  (an error of the model is a failure of all tasks that have not ended)
         for assignment in left:
-            emit(_failure(assignment, error))
+            emit(failure_of(assignment, error))
     finally:
         for attempt in attempts:
             attempt.context.clean()
@@ -169,7 +179,7 @@ def _end(attempt: FitAttempt, emit: Callable[[Event], None]) -> None:
     try:
         attempt.end()
     except Exception as error:  # noqa: BLE001  (the others of the model go on)
-        emit(_failure(attempt.assignment, error))
+        emit(failure_of(attempt.assignment, error))
 
 
 def _fit_task(assignment: Assignment) -> FitTask:

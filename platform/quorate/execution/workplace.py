@@ -48,17 +48,19 @@ class Workplace:
         `ClusterError` if a cluster does not answer."""
         if self._remote:
             return self.executor().groups_for(resources, present=present)
-        return group_nodes([self._here] if self._here.holds(resources) else [])
+        fits = self._here.holds(resources) and (not resources.shared or self.slots(resources) > 0)
+        return group_nodes([self._here] if fits else [])
 
     def slots(self, resources: Resources) -> int:
         """The number of units with these resources that can run at the same time; 0 if not even one fits."""
         if self._remote:
             return self.executor().slots(resources)
         here = self._here
-        if not here.holds(resources):
+        least = resources.workers[0]
+        if not here.holds(resources) or (self._name == "local" and least > 1):
             return 0
         there = ((here.cpus, resources.cpus), (here.gpus, resources.gpus), (here.hardware.room, resources.memory))
-        return int(min(amount // wanted for amount, wanted in there if wanted))
+        return int(min((amount // wanted for amount, wanted in there if wanted), default=least) // least)
 
     def decode(self, batches: Sequence[DecodingBatch]) -> list[Corrupt]:
         """Decode batches of pictures where the job runs; urgent ones in this process, before Ray has been started."""

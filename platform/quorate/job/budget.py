@@ -127,7 +127,8 @@ def open_executor(
     """
     budget, spec = closing.budget, job.spec
     closing.measure("local", (budget.used() if budget is not None else 0.0) - opening)
-    if place.starts_ray and closing.is_too_short_for_ray(workers(plan, place.slots, spec.execution)):
+    several = any(task.resources.workers[0] > 1 for task in plan.runs)
+    if place.starts_ray and not several and closing.is_too_short_for_ray(workers(plan, place.slots, spec.execution)):
         say("the budget is short, so the members are trained in this process, without Ray")
         place.stay_in_this_process()
     executor = place.executor()

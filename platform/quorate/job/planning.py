@@ -14,11 +14,11 @@ from quorate.spec.file import SpecError
 def plan_job(job: Job, context: JobData, place: Workplace) -> Plan:
     """Plan the job for this workplace; raises `SpecError` for members that can never run there."""
     if lacking := without_place(job.spec, place):
-        raise job.error(*((("members", name), _refusal(resources)) for name, resources in lacking.items()))
+        raise job.error(*((("members", name), _refusal(resources, job)) for name, resources in lacking.items()))
     try:
         plan = make_plan(job.spec, context, place)
     except NoPlaceError as error:  # a node has left in the meantime
-        raise job.error((("members", error.member), _refusal(error.resources))) from None
+        raise job.error((("members", error.member), _refusal(error.resources, job))) from None
     except PlanError as error:
         raise job.error((("members", error.member), str(error))) from None
     if job.spec.quorum.members > len(plan.labels):
@@ -27,7 +27,12 @@ def plan_job(job: Job, context: JobData, place: Workplace) -> Plan:
     return plan
 
 
-def _refusal(resources: Resources) -> str:
+def _refusal(resources: Resources, job: Job) -> str:
+    least = resources.workers[0]
+    if least > 1 and job.spec.execution.executor == "local":
+        return f"requires {least} workers, but executor: local has one; choose executor: ray, or let workers start at 1"
+    if least > 1:
+        return f"requires {resources}, which is more than the nodes have together; lower workers, cpus or gpus"
     if not resources.labels:
         return f"requires {resources}, which is more than any node has; lower cpus, gpus or memory"
     remedy = "change needs, or lower cpus, gpus or memory"

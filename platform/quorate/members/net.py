@@ -29,6 +29,7 @@ from quorate.registry import ARCHS, INITIALIZATIONS, MEMBERS, OPTIMIZERS, SCHEDU
 from quorate.registry.own_code import package_of
 from quorate.training.averages import Weights
 from quorate.training.context import Device, Hardware, MemoryUse, Numerics, TaskContext
+from quorate.training.data_parallel import LEAST_ROWS
 from quorate.training.feed import Feed, feed_of, labels_of
 from quorate.training.loop import History, TrainingResult, predict
 from quorate.training.pretraining.phase import PretrainingResult, pretrain
@@ -89,7 +90,7 @@ class Net(Member):
     @classmethod
     def halved(cls, params: NetParams, numerics: Numerics) -> tuple[NetParams, Numerics] | None:
         size = numerics.batch_size // 2
-        if size < 2:  # batch normalization needs two rows
+        if size < LEAST_ROWS * params.worker_range[1]:
             return None
         changes = {"batch_size": size, "accumulate": 2 * params.accumulate}
         return params.model_copy(update=changes), replace(numerics, batch_size=size)

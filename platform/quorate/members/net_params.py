@@ -26,6 +26,7 @@ from quorate.training.augment import Augment
 from quorate.training.averages import Swa
 from quorate.training.context import Device, MemoryFormat
 from quorate.training.convolutions import NarrowStrided, has_narrow_strided
+from quorate.training.data_parallel import LEAST_ROWS
 from quorate.training.finetuning import Finetune
 from quorate.training.groups import Decayed, tells_layers
 from quorate.training.initializations import DefaultParams
@@ -40,6 +41,22 @@ from quorate.training.tta import Tta
 def _with_patience(value: object) -> object:
     """Expand `early_stopping: 10` (or `patience: 10`) to `{patience: 10}`."""
     return {"patience": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _as_range(value: object) -> object:
+    """Check a range of workers, and write a range of one number as this number."""
+    if not isinstance(value, list | tuple):
+        return value
+    if len(value) != 2:
+        raise ValueError(f"{list(value)} has {len(value)} numbers; give the least and the largest, such as [1, 8]")
+    least, most = value
+    if isinstance(least, int) and isinstance(most, int) and least > most:
+        raise ValueError(f"{list(value)} starts with the larger number; write [{most}, {least}]")
+    return least if least == most else tuple(value)
+
+
+_Count = Annotated[int, Field(ge=1, le=1000)]
+Workers = Annotated[_Count | tuple[_Count, _Count], BeforeValidator(_as_range)]
 
 
 # The defaults of `epochs`, `batch_size`, `lr` and `weight_decay` are assumptions, not measurements. Other parts are off
@@ -115,10 +132,20 @@ class NetParams(WeightingParams):
     """How the initial weights are fine-tuned; by default all parts are trained alike. See below."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto` uses bfloat16 for training if the hardware is faster with it; predictions use float32."""
+    workers: Workers = 1
+    """Number of processes that train the network together, each with `cpus`, `gpus` and `memory`, and each on a part of
+    every batch; `[1, 8]` takes as many as are free, at least 1 and at most 8."""
+    sync_batchnorm: bool = False
+    """Whether `workers` share the statistics of batch normalizations; otherwise each uses those of its part of the
+    batch."""
 
     @property
     def most_epochs(self) -> int:
         return self.epochs + (self.pretrain.epochs if self.pretrain is not None else 0)
+
+    @property
+    def worker_range(self) -> tuple[int, int]:
+        return (self.workers, self.workers) if isinstance(self.workers, int) else self.workers
 
     @property
     def stopping_metric(self) -> str | None:
@@ -176,6 +203,22 @@ class NetParams(WeightingParams):
         if self.weights == "hub" and not ARCHS.get(self.arch.kind).loads_weights:
             raise ValueError(
                 f"weights: hub needs a timm or torchvision architecture, and {self.arch.kind!r} is neither"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _trains_with_workers(self) -> NetParams:
+        most = self.worker_range[1]
+        if most == 1:
+            if self.sync_batchnorm:
+                raise ValueError("sync_batchnorm is for several workers, but workers is 1; set workers, or remove it")
+            return self
+        if self.pretrain is not None:
+            raise ValueError("pretrain works with one worker only; remove workers or pretrain")
+        if self.batch_size != "auto" and self.batch_size < LEAST_ROWS * most:
+            raise ValueError(
+                f"{most} workers need a batch_size of at least {LEAST_ROWS * most}, which is {LEAST_ROWS} rows for "
+                f"each, but it is {self.batch_size}; raise batch_size or lower workers"
             )
         return self
 

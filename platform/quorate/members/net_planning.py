@@ -10,6 +10,7 @@ from quorate.members.base import PROCESS_MEMORY
 from quorate.members.net_params import NetParams, check_inputs, expected_shape, profile
 from quorate.registry import ARCHS, PRETRAININGS, KindParams
 from quorate.training.context import Device, Hardware, MemoryUse, Numerics
+from quorate.training.data_parallel import LEAST_ROWS
 from quorate.training.feed import IN_MEMORY
 from quorate.training.memory import Footprint, footprint, largest_batch
 from quorate.training.shapes import Shape, TableShape
@@ -32,12 +33,19 @@ def net_numerics(params: NetParams, *, signature: Signature, rows: int, hardware
     suits = convolutional and not small and not seen.grouped
     worth_it = hardware.prefers_bfloat16(device) and (device == "cuda" or suits)
     chosen = ("bfloat16" if worth_it else "float32") if params.precision == "auto" else params.precision
+    batch_size = _batch_size(params, shape, rows=rows, hardware=hardware, device=device)
+    most = params.worker_range[1]
+    if most > 1 and batch_size < LEAST_ROWS * most:
+        raise ValueError(
+            f"{most} workers need a batch of at least {LEAST_ROWS * most} rows, but with {rows} training rows it has "
+            f"{batch_size}; lower workers"
+        )
     return Numerics(
         precision=chosen,
         memory_format=seen.memory_format(convolutional=convolutional, device=device),
         threads=max(1, int(params.cpus)),
         device=device,
-        batch_size=_batch_size(params, shape, rows=rows, hardware=hardware, device=device),
+        batch_size=batch_size,
     )
 
 
@@ -46,7 +54,7 @@ def _batch_size(params: NetParams, shape: Shape, *, rows: int, hardware: Hardwar
         return min(params.batch_size, rows)
     share = params.accelerators or params.cpus / hardware.cores
     steps_of = rows // params.accumulate  # so that an epoch still has enough steps of several batches each
-    memory = int(min(share, 1) * hardware.memory_of(device))
+    memory = params.worker_range[0] * int(min(share, 1) * hardware.memory_of(device))
     return largest_batch(_footprint(params.arch, shape, params.dropout), memory=memory, rows=steps_of)
 
 
@@ -58,7 +66,9 @@ def _footprint(arch: KindParams, shape: Shape, dropout: float) -> Footprint:
 
 def training_memory(params: NetParams, *, signature: Signature, rows: int, numerics: Numerics) -> MemoryUse:
     """Estimated memory of a training on this number of rows."""
-    step = _estimated_footprint(params, expected_shape(params, signature)).of(numerics.batch_size)
+    step = _estimated_footprint(params, expected_shape(params, signature)).of(
+        -(-numerics.batch_size // params.worker_range[0])
+    )
     values = rows * signature.size
     if numerics.device == "cuda":  # it gets a copy of few images
         return MemoryUse(PROCESS_MEMORY, step + (values if values <= IN_MEMORY else 0))

@@ -94,5 +94,6 @@ def loop_settings(
         weight=weight,
         balanced=p.sampling is not None,
         prepare=freezing(network, p.finetune) if p.finetune is not None else None,
+        sync_batchnorm=p.sync_batchnorm,
         so_far=so_far,
     )

@@ -36,7 +36,7 @@ class Node:
     """Bytes that units can ask for; None if their memory is not counted."""
 
     def holds(self, resources: Resources) -> bool:
-        """Whether a unit with these resources fits on the node when nothing else runs there."""
+        """Whether a unit with these resources, or one of its workers, fits on the node when nothing else runs there."""
         memory = self.memory is None or resources.memory <= self.memory
         return resources.cpus <= self.cpus and resources.gpus <= self.gpus and memory and self.has(resources.labels)
 

@@ -13,7 +13,7 @@ from quorate.members.backbone import backbone_memory, check_backbone, identity_o
 from quorate.members.net_params import NetParams, expected_shape
 from quorate.plan.groups import Places
 from quorate.plan.identity import derive_seed, digest, fold_digest, identity_of, own_sources
-from quorate.plan.placement import NoPlaceError, Placement, place, share_of, with_memory
+from quorate.plan.placement import START_SECONDS, NoPlaceError, Placement, place, share_of, with_memory
 from quorate.plan.tasks import FeatureTask, FitTask, JobData, Plan, Resources
 from quorate.registry import MEMBERS, own_reference
 from quorate.registry.own_code import describe_error
@@ -199,4 +199,6 @@ def _resolve(name: str, params: MemberParams, context: JobData, places: Places) 
         if own_reference(params) is None:
             raise
         raise PlanError(name, f"{params.kind} raises {describe_error(error)}") from error
+    if placement.resources.shared:
+        cost = START_SECONDS + cost / placement.resources.workers[0]
     return _Resolved(params, identity_of(params), own, placement, cost)

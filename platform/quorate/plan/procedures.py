@@ -25,7 +25,7 @@ def by_procedure(
     """A task that trains like `task`, but by a procedure, on the fold `fold` of its own data.
 
     Its key covers the key of `task`, everything that is given here, and `inputs`: JSON values that determine the data
-    where these are not the rows of `task`.
+    where these are not the rows of `task`. A procedure has one worker.
     """
     params, numerics = params or task.params, numerics or task.numerics
     key = digest(
@@ -43,6 +43,7 @@ def by_procedure(
         label=label or task.label,
         params=params,
         numerics=numerics,
+        resources=task.resources.of_one,
         procedure=procedure,
         others=(),
         view="",

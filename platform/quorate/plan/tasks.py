@@ -30,7 +30,10 @@ Labels = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Resources:
-    """Resources of one unit: cores, accelerators (a fraction shares one), memory in bytes, labels of its node."""
+    """Resources of one unit: cores, accelerators (a fraction shares one), memory in bytes, labels of its node.
+
+    They are those of one worker, if a unit has several (`workers`).
+    """
 
     cpus: float = 1
     gpus: float = 0
@@ -39,13 +42,29 @@ class Resources:
     """The labels that the node must have; a value `in(a,b)` allows several."""
     threads: int | None = None
     """Threads of the process, if it reserves more cores than it uses; None for one per core."""
+    workers: tuple[int, int] = (1, 1)
+    """The least and the largest number of workers that train the fit together."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether the unit has several workers, or can have."""
+        return self.workers != (1, 1)
+
+    @property
+    def of_one(self) -> Resources:
+        """The resources of a single worker."""
+        return replace(self, workers=(1, 1))
 
     def __str__(self) -> str:
         parts = [f"{self.cpus:g} cpu" + "s" * (self.cpus != 1)]
         parts += [f"{self.gpus:g} gpu" + "s" * (self.gpus != 1)] if self.gpus else []
         parts += [f"{self.memory / 2**30:.1f} GiB"] if self.memory else []
         parts += [f"{name}={value}" for name, value in self.labels]
-        return ", ".join(parts)
+        if not self.shared:
+            return ", ".join(parts)
+        least, most = self.workers
+        number = str(least) if least == most else f"{least} to {most}"
+        return f"{number} workers with {', '.join(parts)} each"
 
 
 @dataclass(frozen=True)
@@ -120,7 +139,7 @@ class PredictTask:
 
     @property
     def resources(self) -> Resources:
-        return self.fit.resources
+        return self.fit.resources.of_one
 
     @property
     def title(self) -> str:

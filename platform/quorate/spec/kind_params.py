@@ -110,6 +110,12 @@ class MemberParams(KindParams):
         return 0.0 if self.gpus == "auto" else self.gpus
 
     @property
+    def worker_range(self) -> tuple[int, int]:
+        """The least and the largest number of processes that train one fit together, each with `cpus`, `gpus` and
+        `memory`."""
+        return (1, 1)
+
+    @property
     def node_labels(self) -> tuple[tuple[str, str], ...]:
         """`needs` as sorted labels of nodes."""
         named = {ACCELERATOR_TYPE if name == "accelerator" else name: value for name, value in self.needs.items()}

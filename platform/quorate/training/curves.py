@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -39,6 +40,9 @@ class Tally:
         k = len(self.confusion)
         cell = y * k + logits.detach().argmax(1)
         self.confusion += torch.bincount(cell, minlength=k * k).view(k, k)
+
+    def copy(self) -> Tally:
+        return copy.deepcopy(self)
 
     def state(self) -> dict[str, torch.Tensor]:
         return {name: getattr(self, name) for name in _SUMS}

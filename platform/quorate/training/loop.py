@@ -17,6 +17,7 @@ from quorate.training.augment import Augment
 from quorate.training.averages import Averages, Swa, Weights, copy_of
 from quorate.training.context import Diverged, Numerics, Signal, State, TaskContext
 from quorate.training.curves import Tally
+from quorate.training.data_parallel import DataParallel
 from quorate.training.feed import Feed, split_batches, training_order
 from quorate.training.mc_dropout import ThinnedNetwork
 from quorate.training.mixing import MixedBatch, mix
@@ -65,6 +66,8 @@ class LoopSettings:
     """Called with the number of each epoch, from 0, once the network is in training mode; freezes parameters."""
     until: Callable[[dict[str, float]], bool] | None = None
     """Called with the metrics of each epoch; returns whether that was the last one."""
+    sync_batchnorm: bool = False
+    """Whether workers that train the network together share the statistics of batch normalizations."""
     so_far: Callable[[Weights, TrainingResult], object] | None = None
     """Makes a member as if the training ended now: from the best weights so far, and from the other results."""
 
@@ -79,6 +82,7 @@ class Training:
 
     def __init__(self, network: nn.Module, *, n_classes: int, recipe: LoopSettings, steps: int, seed: int) -> None:
         self.network = network
+        self.group = DataParallel.of_process()
         self.optimizer = recipe.optimizer(network)
         self.schedule = recipe.schedule(self.optimizer, recipe.epochs, steps)
         self.history: History = []
@@ -118,6 +122,12 @@ class Training:
         """Seconds spent in this epoch, without interruptions."""
         return self._seconds_before + time.perf_counter() - self._since
 
+    def open_step(self) -> None:
+        """With several workers, start a stream of random numbers for the step: a state then needs none of them."""
+        if (seed := self.group.seed(self._seed, self.epoch, self.step)) is not None:
+            torch.manual_seed(seed)
+            self.generator.manual_seed(seed)
+
     def _open_epoch(self) -> None:
         seed = (self._seed + 1_000_003 * (self.epoch + 1)) % 2**63
         torch.manual_seed(seed)  # dropout draws from torch's own stream
@@ -137,7 +147,7 @@ class Training:
             "epoch": self.epoch,
             "step": self.step,
             "seconds": self.seconds(),
-            "tally": self.tally.state(),
+            "tally": self.group.summed(self.tally).state(),
             "augment": self.generator.get_state(),
             **global_random_state(),
         }
@@ -152,7 +162,8 @@ class Training:
         self.snapshots = saved["snapshots"]
         self.epoch, self.step, self._seconds_before = saved["epoch"], saved["step"], saved["seconds"]
         self._open_epoch()
-        self.tally.restore(saved["tally"])
+        if self.group.rank == 0:  # the sums of all workers
+            self.tally.restore(saved["tally"])
         self.generator.set_state(saved["augment"])
         restore_global_random_state(saved)
 
@@ -200,11 +211,13 @@ def fit_network(
         signal = _train_epoch(training, train, recipe, context)
         if signal is Signal.STOP:
             break
-        figures = training.tally.figures("train") | evaluate(
-            network, *valid, n_classes=n_classes, numerics=context.numerics
+        group, tally = training.group, training.group.summed(training.tally)
+        group.share_buffers(network)
+        figures = tally.figures("train") | evaluate(
+            network, *valid, n_classes=n_classes, numerics=context.numerics, group=group
         )
-        figures |= {"lr": float(training.optimizer.param_groups[0]["lr"]), "grad_norm": training.tally.norm()}
-        figures |= {"seconds": training.seconds()}
+        figures |= {"lr": float(training.optimizer.param_groups[0]["lr"]), "grad_norm": tally.norm()}
+        figures = group.agreed(figures | {"seconds": training.seconds()}, tally.loss.device)
         _check_sound(figures, training)
         if isinstance(training.schedule, WatchesEpochs):
             training.schedule.end_epoch(figures)
@@ -221,7 +234,7 @@ def fit_network(
 def _train_epoch(training: Training, train: Labelled, recipe: LoopSettings, context: TaskContext) -> Signal:
     """Train the batches of one epoch from `training.step` on; return STOP if a report returned it."""
     feed, labels = train
-    network, optimizer = training.network, training.optimizer
+    network, optimizer, group = training.network, training.optimizer, training.group
     batches = split_batches(
         training.order(labels, balanced=recipe.balanced, parts=recipe.parts), context.numerics.batch_size
     )
@@ -229,19 +242,25 @@ def _train_epoch(training: Training, train: Labelled, recipe: LoopSettings, cont
     network.train()
     if recipe.prepare is not None:
         recipe.prepare(training.epoch)
+    forward = group.forward(network)
     while training.step < len(batches):
         together = batches[training.step : training.step + recipe.accumulate]
         total = sum(map(len, together))
         optimizer.zero_grad(set_to_none=True)
-        for rows in together:
+        training.open_step()
+        for number, batch in enumerate(together, start=1):
+            part = group.part(batch)
+            rows, factor = part.rows, part.factor * len(batch) / total
             x, y = feed.batch(rows, recipe.augment, training.generator), labels[rows.to(labels.device)]
             if (mixed := _mixed(x, y, rows, recipe, training)) is not None:
                 x, y = mixed.x, mixed.y
-            with autocast(context.numerics):
-                logits = network(x)
-            loss = _loss(logits, y, rows, recipe, mixed)
-            (loss if len(rows) == total else loss * (len(rows) / total)).backward()
-            training.tally.add(loss, logits, y)
+            with group.averaging(now=number == len(together)):
+                with autocast(context.numerics), group.normalizing(part, together=recipe.sync_batchnorm):
+                    logits = forward(x)
+                loss = _loss(logits, y, rows, recipe, mixed)
+                (loss if factor == 1 else loss * factor).backward()
+            if group.counts(part):
+                training.tally.add(loss, logits, y)
         if (regularization := penalty(network, recipe.constraints)) is not None:
             regularization.backward()
         norm = take_step(network, optimizer, recipe.constraints)
@@ -301,19 +320,28 @@ def training_loss(logits: torch.Tensor, y: torch.Tensor, rows: torch.Tensor, rec
 
 @torch.inference_mode()
 def evaluate(
-    network: nn.Module, feed: Feed, labels: torch.Tensor, *, n_classes: int, numerics: Numerics
+    network: nn.Module,
+    feed: Feed,
+    labels: torch.Tensor,
+    *,
+    n_classes: int,
+    numerics: Numerics,
+    group: DataParallel | None = None,
 ) -> dict[str, float]:
     """Return loss, accuracy, macro precision and recall on labelled rows with equal weights, in the training
-    precision."""
+    precision; the workers of a group share the rows."""
+    group = group or DataParallel()
     network.eval()
     tally = Tally(n_classes, labels.device)
     size = max(256, numerics.batch_size)
-    batches = feed.batches(size)
-    for y in labels.split(size):
+    pieces = list(group.own(torch.arange(len(feed)).split(size)))
+    feed.expect(pieces)
+    for rows in pieces:
+        y = labels[rows.to(labels.device)]
         with autocast(numerics):
-            logits = network(next(batches))  # no name holds a batch while the next one is made
+            logits = network(feed.batch(rows))  # no name holds a batch while the next one is made
         tally.add(functional.cross_entropy(logits.float(), y), logits, y)
-    return tally.figures("valid")
+    return group.summed(tally).figures("valid")
 
 
 @torch.inference_mode()

@@ -12,6 +12,7 @@ import ray
 from quorate.execution.assignment import Assignment
 from quorate.execution.events import Event, Fitted
 from quorate.execution.ray.pieces import MOST_UNREAD, Arrivals, Piece
+from quorate.execution.ray.worker import GroupPlace
 from quorate.plan.tasks import Resources, Task
 
 
@@ -25,6 +26,8 @@ class Actor:
     """The id of its node, and `pid` its process there; empty until they are known."""
     pid: int = 0
     node_asked: Any = None
+    group: GroupPlace = field(default_factory=GroupPlace)
+    """Where the workers run that it leads, as soon as its task has started."""
     counts: bool = True
     """Whether its resources are of those that are held: not on a node that is left out of the totals."""
     leaves: bool = False
@@ -45,9 +48,14 @@ class Actor:
     due: float | None = None
     """The deadline that the worker has for its task, on the driver's clock; None before the task has started."""
 
+    @property
+    def nodes(self) -> frozenset[str]:
+        """The ids of the nodes that its task needs, as far as they are known."""
+        return self.group.nodes | ({self.node} if self.node else set())
+
     def begin(self, assignments: list[Assignment]) -> None:
         self.running = {one.task.key: replace(one, restored=None, files=None) for one in assignments}
-        self.log, self.due, self.arrivals = "", None, Arrivals()
+        self.log, self.due, self.arrivals, self.group = "", None, Arrivals(), GroupPlace()
         work = self.handle.work.options(num_returns="streaming", _generator_backpressure_num_objects=MOST_UNREAD)
         self.stream = work.remote(assignments)
 

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -22,6 +23,7 @@ from quorate.execution.ray.health_checks import HealthChecks
 from quorate.execution.ray.nodes import Nodes
 from quorate.execution.ray.pending_actors import PendingActors
 from quorate.execution.ray.pieces import Arrivals, Piece
+from quorate.execution.ray.placement_groups import PlacementGroups
 from quorate.execution.ray.worker import Worker
 from quorate.plan.groups import NODE_ID
 from quorate.plan.tasks import DataAddition, JobData, Resources
@@ -65,6 +67,7 @@ class ActorPool:
         self._held: Counter[str] = Counter()
         self._pending = PendingActors(self._create)
         self._health, self._draining = HealthChecks(), Draining()
+        self._groups = PlacementGroups()
         self._looked = time.monotonic()
 
     @property
@@ -82,8 +85,10 @@ class ActorPool:
     def take(self, resources: Resources, most: int | None) -> Actor:
         """Return an idle actor with these resources, or a new one; there are at most `most` actors.
 
-        Call it only if `lacking` returned nothing.
+        Call it only if `lacking` returned nothing. A unit that can have several workers gets as many as there is room
+        for.
         """
+        resources = self._granted(resources)
         if idle := self._idle.get(resources):
             actor = idle.pop()
             actor.was_idle = True
@@ -93,13 +98,16 @@ class ActorPool:
                 self.retire(idlers.pop(0))
             actor = self._held_by(self._create(resources), resources)
         for addition in self._additions[actor.placed :]:
-            actor.handle.place.remote(addition)
+            actor.handle.place.remote((addition,))
         actor.placed = len(self._additions)
         return actor
 
     def want(self, wanted: Mapping[Resources, int]) -> None:
-        """Ask the cluster for nodes for this number of further actors."""
-        self._pending.want(wanted)
+        """Ask the cluster for nodes for this number of further actors, or of workers that they will lead."""
+        single: Counter[Resources] = Counter()
+        for resources, count in wanted.items():
+            single[resources.of_one] += count * resources.workers[0]
+        self._pending.want(single)
 
     def take_started(self) -> None:
         """Take over pending actors that have started on a node, as idle ones."""
@@ -141,10 +149,21 @@ class ActorPool:
         actor.since = time.monotonic()
         self._idle.setdefault(actor.resources, []).append(actor)
 
-    def retire(self, actor: Actor) -> None:
-        """End an actor and give its resources back."""
-        with contextlib.suppress(RayError):
-            ray.kill(actor.handle, no_restart=True)
+    def started(self, actor: Actor) -> None:
+        """The task of an actor has started: its workers have joined, if it leads some."""
+        if actor.resources.shared:
+            self._groups.ask(actor)
+
+    def retire(self, actor: Actor, *, broken: bool = False) -> None:
+        """End an actor and give its resources back; `broken` if it may not answer.
+
+        An actor that leads others ends them and then itself: if it was killed, Ray would keep what they hold.
+        """
+        if actor.resources.shared and actor.stream is not None and not broken:
+            actor.handle.give_up.remote()
+        else:
+            with contextlib.suppress(RayError):
+                ray.kill(actor.handle, no_restart=True)
         if actor.stream is not None:
             del self._busy[actor.stream]
         actor.stream, actor.running, actor.arrivals = None, {}, Arrivals()
@@ -152,6 +171,10 @@ class ActorPool:
         if actor in idle:
             idle.remove(actor)
         self._count(actor, counts=False)
+        if actor.resources.shared:
+            if broken:
+                self._groups.died()
+            self._groups.look(self._busy.values())
 
     def on_silent_nodes(self) -> list[Actor]:
         """The busy actors whose node does not answer; no new one starts there, and the idle ones are ended.
@@ -159,23 +182,24 @@ class ActorPool:
         Actors on nodes that are about to leave are asked to checkpoint and stop.
         """
         self._ask_for_nodes()
-        self._health.look({actor.node for actor in [*self._busy.values(), *self._idlers()] if actor.node})
+        self._groups.look(self._busy.values())
+        self._health.look(node for actor in [*self._busy.values(), *self._idlers()] for node in actor.nodes)
         silent, draining = self._health.silent, self._draining.nodes()
         self._leave_out(silent | draining | self._without)
         for actor in self._idlers():
             if actor.node in silent or actor.node in draining:
                 self.retire(actor)
         for actor in self._busy.values():
-            if actor.node in draining and not actor.leaves:
+            if actor.nodes & draining and not actor.leaves:
                 actor.leaves = True
                 actor.handle.stop.remote()
-        return [actor for actor in self._busy.values() if actor.node in silent]
+        return [actor for actor in self._busy.values() if actor.nodes & silent]
 
     def _leave_out(self, nodes: frozenset[str]) -> None:
         """Do not count these nodes, nor what their actors hold."""
         self._nodes.leave_out(nodes)
         for actor in [*self._busy.values(), *self._idlers()]:
-            self._count(actor, counts=actor.node not in nodes)
+            self._count(actor, counts=actor.nodes.isdisjoint(nodes))
 
     def _count(self, actor: Actor, *, counts: bool) -> None:
         """Count the resources of an actor as held, or no longer."""
@@ -226,7 +250,16 @@ class ActorPool:
             if not (missing := self._missing(wanted, busy)):
                 while self._missing(wanted, self._held):
                     self.retire(idlers.pop(0))
-        return missing or (only_actor if self._autoscaler.can_grow else set())
+        return missing or (only_actor if self._autoscaler.can_grow and not wanted.shared else set())
+
+    def _granted(self, wanted: Resources) -> Resources:
+        """The resources with the largest allowed number of workers for which there is room now."""
+        least, most = wanted.workers
+        for count in range(most, least, -1):
+            larger = replace(wanted, workers=(count, count))
+            if self._nodes.slots(larger) and not self._missing(larger, self._held):
+                return larger
+        return replace(wanted, workers=(least, least))
 
     def _held_by(self, handle: Any, resources: Resources) -> Actor:
         self._held.update(needs(resources))
@@ -237,8 +270,12 @@ class ActorPool:
         if without := self._health.silent | self._without:
             others = {NODE_ID: f"!in({','.join(sorted(without))})"}
             options["label_selector"] = others | options.get("label_selector", {})
+            resources = replace(
+                resources, labels=tuple((others | dict(resources.labels)).items())
+            )  # for those it leads
         actor_class: Any = Worker
-        return actor_class.options(**options).remote(self._data, self._destination, not self._own)
+        # as references, so that an actor that leads others can pass them on
+        return actor_class.options(**options).remote((self._data,), (self._destination,), resources, not self._own)
 
     def _idlers(self) -> list[Actor]:
         """The idle actors, the one that has been idle the longest first."""

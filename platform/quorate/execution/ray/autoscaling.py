@@ -19,6 +19,18 @@ _ROUNDING = 1e-4
 """Ray counts resources in units of 1e-4, so that it reports a third of an accelerator as 0.3333."""
 
 
+TRAIN_SETTINGS = {
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "30",
+    "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "120",
+}
+"""Settings of Ray Train: workers stay in their folder, the session alone reacts to nodes that are about to leave, a
+lost worker is noticed within half a second and a frozen one after two minutes (by default ten), and workers for which
+there is no room are given up after 30 s."""
+
+
 class Autoscaler:
     """The newest report of the cluster's autoscaler, read at most once a second.
 
@@ -62,7 +74,9 @@ class Autoscaler:
 
 
 def actor_options(resources: Resources) -> dict[str, Any]:
-    """The options of an actor that holds these resources."""
+    """The options of an actor that holds these resources; one that trains with several workers holds none itself."""
+    if resources.shared:
+        return {"num_cpus": 0, "num_gpus": 0, "max_restarts": 0, "runtime_env": {"env_vars": TRAIN_SETTINGS}}
     options: dict[str, Any] = {"num_cpus": resources.cpus, "num_gpus": resources.gpus, "max_restarts": 0}
     if resources.memory:
         options["memory"] = resources.memory

@@ -70,7 +70,8 @@ class RayExecutor(RayDecoder):
             return False
         waits, said = NodeWaits(self._autoscaler, self._wait_seconds), -_SAY_SECONDS
         actor_class: Any = _Request
-        self._requests.append(actor_class.options(**actor_options(resources)).remote())
+        options = actor_options(resources.of_one)
+        self._requests += [actor_class.options(**options).remote() for _ in range(resources.workers[0])]
         while not self._nodes.slots(resources):
             (wait,) = waits.look([resources], idle=True)
             if wait.refusal:

@@ -42,12 +42,12 @@ class Nodes:
         """The number of units with these resources that fit on the nodes."""
         nodes = self._read()
         if resources not in self._slots:
-            self._slots[resources] = sum(_fits(node, resources) for node in nodes)
+            self._slots[resources] = sum(_fits(node, resources) for node in nodes) // resources.workers[0]
         return self._slots[resources]
 
     def is_known(self, resources: Resources) -> bool:
-        """Whether a node can hold such a unit, or could if it answered."""
-        return bool(self.slots(resources)) or any(_fits(node, resources) for node in self._all)
+        """Whether the nodes can hold such a unit, or could if they answered."""
+        return bool(self.slots(resources)) or sum(_fits(node, resources) for node in self._all) >= resources.workers[0]
 
     def most_memory(self, resources: Resources) -> int:
         """The memory of the largest node that has the other resources of a unit, in bytes."""

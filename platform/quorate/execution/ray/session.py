@@ -176,6 +176,7 @@ class RaySession:
             return
         if isinstance(event, Started):
             actor.log, actor.due = event.log, 0.0
+            self._pool.started(actor)
         self._silence.on(event)
         if isinstance(event, Stopped) and not self._stopping:  # its node or its process is about to leave
             del actor.running[event.task.key]
@@ -188,7 +189,8 @@ class RaySession:
 
     def _go_on(self, actor: Actor) -> None:
         """Let an actor whose task has ended begin the next one of its unit, or wait for another unit."""
-        if actor.resources.gpus or actor.leaves:  # a new process frees the memory of the accelerator
+        # a new process frees the memory of the accelerator
+        if actor.resources.gpus or actor.resources.shared or actor.leaves:
             self._retire(actor)
         elif actor.rest and not self._stopping:
             self._begin(actor)
@@ -218,7 +220,7 @@ class RaySession:
         if isinstance(cause, RayError) and (host := self._nodes.lost_host(actor.node)):
             cause = f"host {host} was lost"
         yield from self._backlog.lost(_failures(actor, tasks, cause))
-        self._retire(actor)
+        self._retire(actor, broken=True)
 
     def _end_silent(self) -> Iterator[Event]:
         """End the workers that are frozen, and end or report those whose tasks have been silent for too long."""
@@ -234,10 +236,10 @@ class RaySession:
             else:
                 yield from silent
 
-    def _retire(self, actor: Actor) -> None:
+    def _retire(self, actor: Actor, *, broken: bool = False) -> None:
         """End an actor; the tasks of its unit that it has not begun wait again."""
         self._backlog.put_back(actor.rest)
-        self._pool.retire(actor)
+        self._pool.retire(actor, broken=broken)
 
     def _arriving(self, agenda: Agenda) -> bool:
         """Whether results that were made in time have not arrived yet."""
