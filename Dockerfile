@@ -2,7 +2,7 @@
 #
 #   docker build -t quorate .                    # with CUDA; several GB, most of it torch
 #   docker build -t quorate:cpu --target cpu .   # without CUDA
-#   docker run --rm --shm-size=2g -v "$PWD:/work" quorate train pipelines/digits.yaml
+#   docker run --rm --shm-size=2g -v "$PWD:/work" quorate quorate train pipelines/digits.yaml
 #
 # The packages are those of requirements-runtime.lock (`make lock`), which has no test tools; each file is checked
 # against its SHA-256. The exception: torch and torchvision of the target `cpu` have the versions of the lock, but come
@@ -43,11 +43,12 @@ RUN sh cpu-packages.sh requirements-runtime.lock
 COPY --from=wheel /wheel /wheel
 RUN uv pip install --no-deps /wheel/*.whl
 
-# KubeRay's health checks call wget. Its shells and those of Slurm can reset the PATH, so /etc/profile.d sets it again.
+# KubeRay's health checks call wget, and `ray up` copies files with rsync. Both start shells of their own, which is why
+# there is no entrypoint, and why /etc/profile.d sets the PATH again.
 FROM ${PYTHON} AS base
 ARG UID=1000
 RUN apt-get update \
- && apt-get install -y --no-install-recommends libgomp1 wget \
+ && apt-get install -y --no-install-recommends libgomp1 rsync wget \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --uid "$UID" --create-home quorate \
  && install -d -o quorate -g quorate /work \
@@ -61,8 +62,7 @@ ENV PATH=/opt/quorate/bin:$PATH \
 USER ${UID}
 WORKDIR /work
 VOLUME /work
-ENTRYPOINT ["quorate"]
-CMD ["--help"]
+CMD ["quorate", "--help"]
 
 FROM base AS cpu
 COPY --from=cpu-packages /opt/quorate /opt/quorate
