@@ -31,10 +31,10 @@ def test_the_file_follows_the_schema_of_compose() -> None:
     misspelt = compose()
     misspelt["services"]["head"]["enviroment"] = {}
 
-    jsonschema.Draft7Validator(schema).validate(compose())
+    jsonschema.validate(compose(), schema)
 
     with pytest.raises(jsonschema.ValidationError, match="enviroment"):
-        jsonschema.Draft7Validator(schema).validate(misspelt)
+        jsonschema.validate(misspelt, schema)
 
 
 def test_every_port_is_one_of_loopback() -> None:

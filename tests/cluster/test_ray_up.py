@@ -27,11 +27,11 @@ def test_ray_accepts_the_file_and_refuses_a_misspelt_key(name: str) -> None:
     from ray.autoscaler._private.util import prepare_config, validate_config
 
     misspelt = read(name)
-    misspelt["provider"]["regoin"] = "eu-central-1"
+    misspelt["auth"]["ssh_usr"] = "quorate"
 
     validate_config(prepare_config(read(name)))
 
-    with pytest.raises(jsonschema.ValidationError, match="regoin"):
+    with pytest.raises(jsonschema.ValidationError, match="ssh_usr"):
         validate_config(prepare_config(misspelt))
 
 
