@@ -48,7 +48,9 @@ def custom(kind: str) -> Document:
 
 def cluster_of(document: Document) -> Document:
     spec = document["spec"]
-    found: Document = {"RayCluster": spec}.get(document["kind"]) or spec.get("rayClusterSpec") or spec["rayClusterConfig"]
+    found: Document = (
+        {"RayCluster": spec}.get(document["kind"]) or spec.get("rayClusterSpec") or spec["rayClusterConfig"]
+    )
     return found
 
 

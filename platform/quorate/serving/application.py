@@ -191,9 +191,7 @@ class FrontReplica:
     """The HTTP interface. It sends requests to `ensemble`, a handle, or else to the application that its user
     configuration names."""
 
-    def __init__(
-        self, *, limits: Limits, token: bytes | None, concurrency: int, ensemble: Any = None
-    ) -> None:
+    def __init__(self, *, limits: Limits, token: bytes | None, concurrency: int, ensemble: Any = None) -> None:
         self._ensemble = ensemble
         self._backend = CurrentVersion(timeout_s=limits.request_timeout_s)
         self._front = Front(self._backend, limits=limits, token=token, concurrency=concurrency)
