@@ -47,6 +47,12 @@ def instructions(stage: str) -> list[str]:
     return [line for line in body.splitlines() if re.match("[A-Z]+ ", line)]
 
 
+def allowed_files() -> set[str]:
+    """What .dockerignore lets into the build."""
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    return {line.removeprefix("!") for line in lines if line.startswith("!")}
+
+
 def test_the_lock_of_the_image_has_what_the_package_needs_and_no_test_tools() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
@@ -113,8 +119,6 @@ def test_the_image_runs_without_rights_and_asks_for_a_token() -> None:
 
 
 def test_the_build_gets_every_file_that_it_copies() -> None:
-    ignored = (ROOT / ".dockerignore").read_text().splitlines()
-    allowed = {line.removeprefix("!") for line in ignored if line.startswith("!")}
     copied = {
         source
         for line in DOCKERFILE.splitlines()
@@ -122,7 +126,7 @@ def test_the_build_gets_every_file_that_it_copies() -> None:
         for source in line.split()[1:-1]
     }
 
-    assert copied == allowed
+    assert copied == allowed_files()
     assert all((ROOT / source).exists() for source in copied)
 
 
@@ -178,12 +182,10 @@ def test_the_steps_of_the_image_make_an_environment_that_trains_without_rights(p
     bin_ = place / "venv" / "bin"
     assert not [tool for tool in ("pytest", "mypy", "ruff", "moto_server", "playwright") if (bin_ / tool).exists()]
     job = "name: image\\ndata: {kind: digits, limit: 300}\\nvalidation: {folds: 2}\\nmembers: {svm: {kind: svm}}\\n"
-    script = (
-        f"printf '{job}' > job.yaml && {bin_}/quorate train job.yaml --executor ray && ls runs/*/bundle/manifest.json"
-    )
+    train = f"printf '{job}' > job.yaml && quorate train job.yaml --executor ray && ls runs/*/bundle/manifest.json"
     variables = {"HOME": str(work), "MPLCONFIGDIR": f"{work}/.matplotlib", "PATH": f"{bin_}:/usr/bin:/bin"}
     trained = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", MOUNTS.format(work=work, user=USER), "sh", "sh", "-c", script],
+        ["unshare", "--mount", "sh", "-c", MOUNTS.format(work=work, user=USER), "sh", "sh", "-c", train],
         env={**variables, "RAY_AUTH_MODE": "token", "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,

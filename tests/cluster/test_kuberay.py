@@ -48,9 +48,8 @@ def custom(kind: str) -> Document:
 
 def cluster_of(document: Document) -> Document:
     spec = document["spec"]
-    found: Document = (
-        {"RayCluster": spec}.get(document["kind"]) or spec.get("rayClusterSpec") or spec["rayClusterConfig"]
-    )
+    at = {"RayJob": "rayClusterSpec", "RayService": "rayClusterConfig"}
+    found: Document = spec[at[document["kind"]]] if document["kind"] in at else spec
     return found
 
 
