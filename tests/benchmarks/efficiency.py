@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from quorate.execution.ray.cluster import KEEPS_MEMORY
 from quorate.execution.local import LocalExecutor
+from quorate.execution.ray.cluster import KEEPS_MEMORY
 from quorate.members.base import files_of
 from quorate.plan.opening import open_data
 from quorate.plan.planner import make_plan

@@ -25,6 +25,7 @@ from rich.console import Console
 from tests.benchmarks import heavy_member  # noqa: F401  (registers a kind)
 from tests.execution.jobs import plan_of
 
+from quorate.execution.base import Executor
 from quorate.execution.interrupt import StopRequest
 from quorate.execution.workplace import Workplace
 from quorate.job.outages import StoreOutages
@@ -101,10 +102,11 @@ def measure(folder: Path, store: str, tasks: int, megabytes: int, *, reaching: b
     with watched() as peak:
         objects = run(plan, results, RayExecutor(own=False), folder)
     assert all(results.size(fit) > megabytes << 20 for fit in map(results.find, plan.tasks) if fit is not None)
-    return DriverMemory(*(value / 1e6 for value in peak), objects, time.monotonic() - begun)
+    most, private, at_end = (value / 1e6 for value in peak)
+    return DriverMemory(most, private, at_end, objects, time.monotonic() - begun)
 
 
-def run(plan: Plan, results: Results, executor: object, folder: Path) -> int:
+def run(plan: Plan, results: Results, executor: Executor, folder: Path) -> int:
     """Run all tasks; return the number of references to objects of more than a megabyte after the last one."""
     import ray
     from ray._private.internal_api import memory_summary
@@ -113,9 +115,10 @@ def run(plan: Plan, results: Results, executor: object, folder: Path) -> int:
     run_folder, console = RunFolder.create(folder / "runs", job), Console(file=io.StringIO())
     work, stop = JobProgress(), StopRequest()
     tracker = Tracker(Journal(run_folder.path / "journal.jsonl"), job.spec, plan, run=run_folder.name)
-    with JobSession(stop) as session, RunLogs(run_folder.path) as logs:
+    with JobSession(stop) as session:
         place = Workplace("local", None, lambda opened: None)
         outages = StoreOutages(console.print, stopping=lambda: stop.requested)
+        logs = RunLogs(run_folder.path)
         trainer = Trainer(job, place, results, tracker, logs, Screen(console, console), stop, session, outages)
         train([Unit((task,)) for task in plan.tasks], plan, work, executor, trainer)
         summary = memory_summary(ray.get_runtime_context().gcs_address)

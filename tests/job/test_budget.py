@@ -85,7 +85,7 @@ def test_a_job_stopped_by_its_budget_resumes_to_the_bits_of_an_undisturbed_job(
     whole = here.run(LONG)
 
     # then
-    assert "cnn fold" in here.said and "continues from its checkpoint" in here.said
+    assert "cnn fold" in here.said and "continues on" in here.said
     assert whole["tasks"]["reused"] >= 1
     assert whole["oof_sha256"] == undisturbed["oof_sha256"]
     assert whole["ensemble"] == undisturbed["ensemble"]
@@ -349,7 +349,7 @@ def test_an_abandoned_fit_resumes_to_the_bits_of_an_undisturbed_job(
 
     assert cut["members"][0]["status"] != "ok" and cut["oof_sha256"] != undisturbed["oof_sha256"]
     assert whole["tasks"]["reused"] == 0, "what was cut off is kept under no key"
-    assert "continues from its checkpoint" in here.said
+    assert "continues on" in here.said
     assert whole["oof_sha256"] == undisturbed["oof_sha256"]
     assert whole["ensemble"] == undisturbed["ensemble"] and "budget" not in whole
     assert whole["members"][0]["test"] is not None

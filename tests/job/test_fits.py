@@ -13,6 +13,7 @@ from tests.jobs import runner_with
 
 from quorate.execution import stream
 from quorate.execution.attempt import FitAttempt
+from quorate.execution.events import Reported
 from quorate.job import outages
 from quorate.job.ensemble import JobFailed
 from quorate.plan.tasks import Plan
@@ -79,6 +80,50 @@ def test_a_command_whose_lease_was_taken_keeps_no_result(
         list(session.outcomes())
 
     assert runner.results.find(task) is None
+
+
+def test_the_networks_of_a_command_train_on_while_its_store_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given: a store that answers the first commit only when the last network has begun to report
+    plan = plan_of({"first": {"kind": "naive_bayes"}, "last": {"kind": "logistic"}})
+    first, last = task_of(plan, "first"), task_of(plan, "last")
+    commit, go, seen = Store.commit, threading.Event(), list[str]()
+
+    def slow(store: Store, space: str, key: str, manifest: Any) -> Any:
+        assert go.wait(30), "the command waits for the store before it reads the next event"
+        return commit(store, space, key, manifest)
+
+    monkeypatch.setattr(Store, "commit", slow)
+
+    # when
+    with runner_with(tmp_path / "store").session(plan.context, ExecutionSpec()) as session:
+        session.submit([first, last])
+        for outcome in session.outcomes():
+            if isinstance(outcome, Reported):
+                seen.append(f"{outcome.task.member} reports")
+                if {"first reports", "last reports"} <= set(seen):
+                    go.set()
+            elif isinstance(outcome, Fit):
+                seen.append(f"{outcome.task.member} is kept")
+                assert session.files(outcome), "its files are in the store"
+
+    # then
+    assert set(seen[-2:]) == {"first is kept", "last is kept"}
+
+
+def test_a_task_that_is_submitted_after_the_last_event_is_done_as_well(plan: Plan, tmp_path: Path) -> None:
+    one, other = plan.tasks
+
+    with runner_with(tmp_path / "store").session(plan.context, ExecutionSpec()) as session:
+        session.submit([one])
+        kept = []
+        for outcome in session.outcomes():
+            if isinstance(outcome, Fit):
+                kept.append(outcome.task.key)
+                session.submit([other] if outcome.task is one else [])
+
+    assert kept == [one.key, other.key]
 
 
 def test_a_command_waits_for_a_store_that_is_away_for_a_while(

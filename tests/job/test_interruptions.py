@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -70,7 +71,7 @@ def test_an_interrupted_command_ends_in_time_and_resumes(
     again = here.command("train", "job.yaml", "--executor", "local", "--store", "store", "--json")
     assert again.returncode == 0, again.stderr
     assert here.board()["oof_sha256"] == undisturbed
-    assert "continues from its checkpoint" in again.stderr
+    assert "continues on" in again.stderr
 
 
 @pytest.mark.chaos
@@ -85,7 +86,7 @@ def test_a_second_start_resumes_the_work_of_a_killed_driver(here: Here, undistur
 
     again = here.command("train", "job.yaml", "--executor", executor, "--store", "store", "--json")
     assert again.returncode == 0, again.stderr
-    assert "continues from its checkpoint" in again.stderr
+    assert "continues on" in again.stderr
     assert here.board()["oof_sha256"] == undisturbed
     _, alive = psutil.wait_procs(children, timeout=20)
     assert not [child for child in alive if child.status() != psutil.STATUS_ZOMBIE], "the driver's death leaves nobody"
@@ -99,11 +100,11 @@ def test_a_worker_killed_in_mid_epoch_changes_nothing(here: Here, undisturbed: s
     worker = int(log.split(" on ")[1].split(":")[1].split()[0].rstrip(","))
 
     os.kill(worker, signal.SIGKILL)
-    _, errors = process.communicate(timeout=200)
+    output, errors = process.communicate(timeout=200)
 
     assert process.returncode == 0, errors
     assert "will be retried" in errors
-    assert here.board()["oof_sha256"] == undisturbed
+    assert json.loads(output)["oof_sha256"] == undisturbed, "Ray prints nothing to the output"
     assert here.board()["tasks"]["failed"] == 0
 
 

@@ -16,6 +16,7 @@ from tests.tiny import LAPTOP, alone, plan_of, tiny_data
 from quorate.execution.base import Policy, Session
 from quorate.execution.events import Checkpointed, Event, Failed, Fitted, OutOfTime, Predicted, Reported, SoFar, Started
 from quorate.execution.interrupt import StopRequest
+from quorate.execution.metrics import NoMetrics
 from quorate.execution.workplace import Workplace
 from quorate.job.outages import StoreOutages
 from quorate.job.progress import JobProgress
@@ -48,6 +49,9 @@ class Scripted:
 
     def groups_for(self, resources: Resources, *, present: bool = False) -> Sequence[NodeGroup]:
         return alone(LAPTOP).groups_for(resources)
+
+    def metrics(self, run: str) -> NoMetrics:
+        return NoMetrics()
 
     def slots(self, resources: Resources) -> int:
         return 1
@@ -92,8 +96,8 @@ def kept(plan: Plan, events: Sequence[Event] | Scripted, folder: Path) -> JobPro
     tracker = Tracker(Journal(run.path / "journal.jsonl"), job.spec, plan, run=run.name)
     units, place = [Unit((task,)) for task in plan.tasks], Workplace("local", None, lambda executor: None)
     stop = StopRequest()
-    with JobSession(stop) as session, RunLogs(run.path) as logs:
-        outages = StoreOutages(console.print, stopping=lambda: stop.requested)
+    with JobSession(stop) as session:
+        logs, outages = RunLogs(run.path), StoreOutages(console.print, stopping=lambda: stop.requested)
         trainer = Trainer(job, place, results, tracker, logs, Screen(console, console), stop, session, outages)
         train(units, plan, work, executor, trainer)
     assert all(results.find(task) is None for task in plan.tasks if task.key not in work.fits)

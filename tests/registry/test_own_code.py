@@ -310,7 +310,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "class without parameters": (
         {"members": {"m": "mine.scikit:NoParams"}},
-        r"the class NoParams lacks Params \(a subclass of quorate.spec.job.MemberParams\)",
+        r"the class NoParams lacks Params \(a subclass of quorate.spec.kind_params.MemberParams\)",
     ),
     "combiner": ({"combiner": "mine.rows:pixels"}, r"does not take proba and y; it should look like weights\(proba"),
     "combiner class": ({"combiner": "mine.networks:Linear"}, "the class Linear lacks Params .*, fit, pool"),

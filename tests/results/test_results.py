@@ -11,6 +11,7 @@ from tests.execution.jobs import CNN, fitted, plan_of, run
 
 from quorate.execution.events import Checkpointed
 from quorate.execution.local import LocalExecutor
+from quorate.plan.half_batch import keys_of_results
 from quorate.results.results import Results
 from quorate.store import open_store
 
@@ -49,6 +50,8 @@ def test_half_of_a_batch_has_its_own_key_and_a_later_start_on_an_accelerator_fin
     assert store.find("fits", planned.key) is None and store.find("fits", done.task.result_key) is not None
     assert results.find(planned) is None, "a processor has enough memory for the whole batch"
     there = replace(planned, numerics=replace(planned.numerics, device="cuda"))
+    assert keys_of_results(planned) == [planned.key]
+    assert keys_of_results(there) == [planned.key, done.task.result_key]
     found = results.find(there)
     assert found is not None and found.task.halved and found.task.key == planned.key
     np.testing.assert_array_equal(found.valid, done.valid)

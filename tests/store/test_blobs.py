@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import threading
@@ -48,6 +49,33 @@ def test_a_blob_is_copied_to_a_file_and_verified_in_pieces(size, store, tmp_path
 
     assert (tmp_path / "copy").read_bytes() == content
     assert b"".join(store.backend.pieces(f"blobs/{name[:2]}/{name}")) == content
+
+
+@pytest.mark.parametrize("size", [0, PIECE, PIECE + 7, 2 * PIECE])
+def test_a_file_becomes_the_same_blob_as_its_content(size, store, backend, tmp_path):
+    content = (bytes(range(256)) * (size // 256 + 1))[:size]
+    file = tmp_path / "file"
+    file.write_bytes(content)
+
+    name = store.put_file(file)
+
+    assert name == hashlib.sha256(content).hexdigest()
+    assert store.get(name) == content
+    assert store.put_file(file) == store.put(content) == name
+    flip_a_bit(backend, f"blobs/{name[:2]}/{name}") if size else backend.remove(f"blobs/{name[:2]}/{name}")
+    assert store.put_file(file) == name
+    assert store.get(name) == content, "a damaged one is repaired"
+
+
+def test_a_blob_for_a_manifest_is_discarded_unless_the_manifest_names_it(store, backend):
+    kept, other = store.put(b"kept"), store.put(b"other")
+    store.replace("checkpoints", KEY, {"state": kept})
+
+    store.discard("checkpoints", KEY, kept)
+    store.discard("checkpoints", KEY, other)
+    store.discard("checkpoints", KEY, other)
+
+    assert {Path(name).name for name in names(backend, "blobs")} == {kept}
 
 
 def test_a_damaged_blob_is_not_copied_and_is_set_aside(store, backend, tmp_path):

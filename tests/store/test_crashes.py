@@ -24,7 +24,8 @@ from quorate.store.lease_record import LeaseRecord
 
 pytestmark = pytest.mark.chaos
 
-WEIGHTS, OLD, NEW = b"weights" * 10, b"old state" * 10, b"new state" * 10
+WEIGHTS, OLD, NEW_FILE = b"weights" * 10, b"old state" * 10, Path(__file__)
+NEW = NEW_FILE.read_bytes()
 
 
 class Crash(BaseException):
@@ -141,7 +142,8 @@ def steps(store: Store) -> list[Callable[[], object]]:
     broken = f"fits/{'cd' * 32}"[:7] + f"/{'cd' * 32}.json"
     return [
         lambda: store.replace("checkpoints", KEY, {"state": store.put(OLD)}),
-        lambda: store.replace("checkpoints", KEY, {"state": store.put(NEW)}),
+        lambda: store.replace("checkpoints", KEY, {"state": store.put_file(NEW_FILE)}),
+        lambda: store.discard("checkpoints", KEY, store.put(OLD)),
         lambda: store.commit("fits", KEY, {"files": {"model": store.put(WEIGHTS)}, "seconds": 1.0}),
         lambda: store.use("fits", KEY),
         lambda: store.drop("checkpoints", KEY),

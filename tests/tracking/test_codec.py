@@ -15,6 +15,7 @@ from quorate.errors import UserError
 from quorate.tracking.codec import parse, serialize
 from quorate.tracking.records import (
     ArtifactRecord,
+    AttemptRecord,
     CloseRecord,
     DatasetRecord,
     EndRecord,
@@ -76,6 +77,11 @@ LINES: list[tuple[Record, str]] = [
     ),
     (RankingRecord("job", "digits-1"), '{"kind": "ranking", "uid": "job", "run": "digits-1"}'),
     (EndRecord("job/cnn", "FAILED", 8), '{"kind": "end", "uid": "job/cnn", "status": "FAILED", "end_ms": 8}'),
+    (
+        AttemptRecord("cnn fold 2", 1, "10.0.0.2:77", 5, 9, "lost", restored=True),
+        '{"kind": "attempt", "task": "cnn fold 2", "attempt": 1, "worker": "10.0.0.2:77", "start_ms": 5, "end_ms": 9, '
+        '"outcome": "lost", "restored": true}',
+    ),
     (CloseRecord(), '{"kind": "close"}'),
 ]
 """Records, and their lines as Quorate wrote them before the records had classes."""

@@ -31,6 +31,7 @@ from quorate.cli import (
     soup,
     store,
     sync,
+    top,
     train,
     ui,
 )
@@ -58,6 +59,7 @@ def _version(version: bool = typer.Option(False, "--version", help="Print the ve
 _COMMANDS: dict[str, Callable[..., None]] = {
     "init": init.init,
     "train": train.train,
+    "top": top.top,
     "leaderboard": leaderboard.leaderboard,
     "lr-find": lr_find.lr_find,
     "overfit": overfit.overfit,

@@ -75,11 +75,7 @@ def distill(
     with fit_runner(executor, address, store, reading="reading the run") as (runner, status):
 
         def watch(who: str, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
-            if "valid_loss" in metrics:
-                said = f"held-out loss {metrics['valid_loss']:.4f}, accuracy {metrics['valid_accuracy']:.4f}"
-            else:
-                said = f"pretraining loss {metrics['pretrain_loss']:.4f}"
-            status.update(f"{who}: epoch {epoch}/{epochs}, {said}")
+            status.update(f"{who}: epoch {epoch}/{epochs}, {_in_words(metrics)}")
 
         def ask(view: int, views: int) -> None:
             status.update(f"the ensemble predicts the images: view {view}/{views}")
@@ -94,3 +90,9 @@ def distill(
     from quorate.report.one_network import distillation
 
     print_network(distillation(found), folder.address_of(target))
+
+
+def _in_words(metrics: Mapping[str, float]) -> str:
+    if "valid_loss" in metrics:
+        return f"held-out loss {metrics['valid_loss']:.4f}, accuracy {metrics['valid_accuracy']:.4f}"
+    return f"pretraining loss {metrics['pretrain_loss']:.4f}"

@@ -164,14 +164,9 @@ class FileCache:
         """Remove the files that were used least recently until there are `size` bytes of room."""
         with (self.folder / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            files = sorted(self._files(), key=lambda file: file[2])
-            held = sum(file[1] for file in files)
-            most = self._limit(held)
-            for path, length, _ in files:
-                if held + size <= most:
-                    return
-                if _evict(path):
-                    held -= length
+            files = list(self._files())
+            most = self._limit(sum(file[1] for file in files))
+            held = evict_oldest(files, most - size, _evict)
             if held + size > most:
                 raise CacheFull(
                     f"the cache {self.folder} has no room for {format_bytes(size)}: its size is "
@@ -203,6 +198,21 @@ class FileCache:
     def _unusable(self, error: OSError) -> CacheError:
         fix = f"set {FOLDER} to a writable folder with free space"
         return CacheError(f"the cache {self.folder} cannot be used: {error.strerror}; {fix}")
+
+
+def evict_oldest(items: Iterable[tuple[Path, int, float]], most: int, evict: Callable[[Path], bool]) -> int:
+    """Evict the items that were used least recently until the others have at most `most` bytes; returns their bytes.
+
+    An item is its path, its size and the time of its last use. `evict` removes it, or returns False if it is in use.
+    """
+    oldest = sorted(items, key=lambda item: item[2])
+    held = sum(item[1] for item in oldest)
+    for path, size, _ in oldest:
+        if held <= most:
+            break
+        if evict(path):
+            held -= size
+    return held
 
 
 def node_cache() -> FileCache:
@@ -245,7 +255,7 @@ def _tree_size(tree: Path) -> int:
 
 
 @contextlib.contextmanager
-def _unused(path: Path) -> Iterator[bool]:
+def unused(path: Path) -> Iterator[bool]:
     """Yield whether no process uses a file or tree, and none can start to while the context lasts."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY if path.is_dir() else os.O_RDWR)
@@ -267,13 +277,13 @@ def _unused(path: Path) -> Iterator[bool]:
 
 
 def _is_used(path: Path) -> bool:
-    with _unused(path) as free:
+    with unused(path) as free:
         return not free
 
 
 def _evict(path: Path) -> bool:
     """Remove a file or tree unless it is in use; return whether it was removed."""
-    with _unused(path) as free:
+    with unused(path) as free:
         if free and path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
             _size_file(path).unlink(missing_ok=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 import time
 from dataclasses import dataclass, field, replace
@@ -49,10 +51,17 @@ def assign(
     return replace(plain, files=policy.sources.files(task.fit)) if isinstance(task, PredictTask) else plain
 
 
+def this_process() -> str:
+    """The machine and the number of this process, as `HOST:PROCESS`."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
 @dataclass
 class Control:
     """The control channel: set from outside, read by the task at its next report."""
 
+    worker: str = field(default_factory=this_process)
+    """The name of the worker in events."""
     stop: threading.Event = field(default_factory=threading.Event)
     checkpoints: int = 0
     """Number of requests for a checkpoint of the running tasks."""

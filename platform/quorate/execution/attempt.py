@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import tempfile
 import time
 from collections.abc import Callable
@@ -73,7 +71,11 @@ class FitAttempt:
         self.assignment, self.task, self._control, self._emit = assignment, task, control, emit
         self._memory = PeakMemory()
         restored, self._spent = _restored(assignment)
-        emit(Started(task, assignment.attempt, worker_name(), assignment.log, restored is not None))
+        emit(
+            Started(
+                task, assignment.attempt, control.worker, assignment.log, restored is not None, _epochs_in(restored)
+            )
+        )
         fold, rows = data.folds[task.fold], data.train
         self.member: Member = MEMBERS.get(task.kind)(task.params, signature=rows.signature, n_classes=rows.n_classes)
         procedure = task.procedure
@@ -180,7 +182,7 @@ class _TaskRun:
         self._interval, self._last = assignment.checkpoint_seconds, time.monotonic()
         self._begun, self._spent, self._among = self._last, spent, among
         self._checkpoints = control.checkpoints
-        self._epoch = sum(len((restored or {}).get(part, ())) for part in ("pretrained", "history"))
+        self._epoch = _epochs_in(restored)
 
     @property
     def deadline(self) -> float | None:
@@ -222,7 +224,9 @@ class _TaskRun:
         self._checkpoints = wanted
         taken = state()
         if taken:
-            content = pack_state({"state": taken, "seconds": self._spent + (now - self._begun) / self._among})
+            seconds = self._spent + (now - self._begun) / self._among
+            # the key: a blob with a state must not be that of another task as well, because the next state removes it
+            content = pack_state({"state": taken, "seconds": seconds, "task": self._task.result_key})
             self._emit(Checkpointed(self._task, self._write(content), last=stop))
         self._last = time.monotonic()
         self._checkpoint = self._last - now
@@ -273,6 +277,6 @@ def checked(proba: Proba) -> Proba:
     return proba
 
 
-def worker_name() -> str:
-    """The name of this process in events."""
-    return f"{socket.gethostname()}:{os.getpid()}"
+def _epochs_in(restored: State | None) -> int:
+    """The number of epochs that a checkpoint contains, of the pretraining and the training."""
+    return sum(len((restored or {}).get(part, ())) for part in ("pretrained", "history"))

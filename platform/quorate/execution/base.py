@@ -11,6 +11,7 @@ from quorate.data.decoding import Decoder
 from quorate.execution.budget import Agenda
 from quorate.execution.content import Destination
 from quorate.execution.events import Event
+from quorate.execution.metrics import MetricSink
 from quorate.execution.silence import Patience
 from quorate.plan.groups import NodeGroup
 from quorate.plan.tasks import DataAddition, FitTask, JobData, Resources, Task, Unit
@@ -108,6 +109,9 @@ class Executor(Decoder, Protocol):
 
     def slots(self, resources: Resources) -> int:
         """The number of units with these resources that can run at the same time; 0 if not even one fits."""
+
+    def metrics(self, run: str) -> MetricSink:
+        """Where the figures of a run go for the monitoring of the cluster."""
 
     def open(self, data: JobData, policy: Policy) -> AbstractContextManager[Session]:
         """Place the data on the workers and return a session."""

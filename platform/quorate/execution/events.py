@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from quorate.data.features import Matrix
-from quorate.execution.content import Content
+from quorate.execution.content import Content, HeldBytes, held_by
 from quorate.execution.node_waits import NodeWait
 from quorate.members.base import Proba
 from quorate.plan.tasks import FeatureTask, FitTask, PredictTask, Task
@@ -19,13 +19,14 @@ Status = Literal["failed", "diverged", "lost", "memory"]
 
 @dataclass(frozen=True)
 class Started:
-    """A task starts on a worker; `restored` if it continues from a checkpoint."""
+    """A task starts on a worker; `restored` if it continues from a checkpoint with this number of epochs."""
 
     task: Task
     attempt: int
     worker: str
     log: str = ""
     restored: bool = False
+    epochs: int = 0
 
 
 @dataclass(frozen=True)
@@ -170,3 +171,33 @@ ENDS = Fitted | Predicted | Featured | Failed | Stopped | Cancelled | OutOfTime
 """Events that complete a task: if its worker dies afterwards, nothing is lost."""
 
 Event = Started | NodeAwaited | Silent | Reported | Checkpointed | SoFar | ENDS
+
+
+def with_contents(event: Event, change: Callable[[Content], Content]) -> Event:
+    """The event with each of its contents changed, in the order of its files."""
+    if isinstance(event, Checkpointed):
+        return replace(event, content=change(event.content))
+    if isinstance(event, SoFar):
+        return replace(event, result=_with_files(event.result, change))
+    return _with_files(event, change) if isinstance(event, Fitted) else event
+
+
+def _with_files(done: Fitted, change: Callable[[Content], Content]) -> Fitted:
+    files = {name: change(content) for name, content in done.files.items()}
+    return replace(done, files=files, others=tuple(_with_files(other, change) for other in done.others))
+
+
+def held_in(event: Event) -> HeldBytes:
+    """The bytes of a result or of a state that the process of the driver holds."""
+    if isinstance(event, Checkpointed):
+        return held_by(event.content)
+    if isinstance(event, Predicted):
+        return HeldBytes(event.proba.nbytes)
+    if isinstance(event, Featured):
+        return HeldBytes(event.matrix.nbytes)
+    if isinstance(event, SoFar):
+        return held_in(event.result)
+    if not isinstance(event, Fitted):
+        return HeldBytes()
+    arrays = sum(part.valid.nbytes + (part.test.nbytes if part.test is not None else 0) for part in event.all)
+    return sum((held_by(content) for part in event.all for content in part.files.values()), HeldBytes(arrays))

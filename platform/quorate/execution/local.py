@@ -17,6 +17,7 @@ from quorate.execution.base import Policy, Session
 from quorate.execution.content import inline
 from quorate.execution.events import ENDS, Event
 from quorate.execution.hardware import this_node
+from quorate.execution.metrics import MetricSink, NoMetrics
 from quorate.execution.silence import SilenceWatch
 from quorate.execution.stream import stream
 from quorate.plan.groups import NodeGroup, group_nodes
@@ -36,6 +37,9 @@ class LocalExecutor(ThreadDecoder):
 
     def slots(self, resources: Resources) -> int:
         return int(self._node.holds(resources))
+
+    def metrics(self, run: str) -> MetricSink:
+        return NoMetrics()
 
     @contextmanager
     def open(self, data: JobData, policy: Policy) -> Iterator[Session]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from quorate.execution.estimates import Estimates, epochs_of
@@ -77,6 +77,12 @@ class SilenceWatch:
             self._heard.pop(event.task.key, None)
         else:
             self._heard[event.task.key] = self.time.seconds
+
+    def hear(self, tasks: Iterable[Task]) -> None:
+        """Note that these running tasks are not silent, although none of them has given an event."""
+        for task in tasks:
+            if task.key in self._heard:
+                self._heard[task.key] = self.time.seconds
 
     def overdue(self, tasks: Collection[Task]) -> list[Silent]:
         """The tasks that a worker runs, if all of them have been silent for too long; each then counts as ended, or as

@@ -15,8 +15,9 @@ import torch
 from quorate.data.table import Table
 from quorate.errors import MachineError, UserError
 from quorate.execution.assignment import Assignment, Control
-from quorate.execution.attempt import FitAttempt, checked, worker_name
+from quorate.execution.attempt import FitAttempt, checked
 from quorate.execution.content import ContentWriter, inline
+from quorate.execution.event_queue import EventQueue
 from quorate.execution.events import (
     ENDS,
     Cancelled,
@@ -57,7 +58,7 @@ def stream(
     `watch` is called while the tasks give no event; its events are yielded. `write` writes the files of members and the
     states.
     """
-    events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+    events = EventQueue()
     control.end_in(assignments[0].seconds_left)
 
     def work() -> None:
@@ -180,7 +181,7 @@ def _predict(
     assignment: Assignment, task: PredictTask, context: JobData, control: Control, emit: Callable[[Event], None]
 ) -> None:
     assert assignment.files is not None and context.test is not None
-    emit(Started(task, assignment.attempt, worker_name(), assignment.log))
+    emit(Started(task, assignment.attempt, control.worker, assignment.log))
     member = member_of(assignment.files, device=task.fit.numerics.device)
     proba = checked(member.predict_proba(context.test.x))
     emit(Cancelled(task) if control.asked.get(assignment.number) == "cancel" else Predicted(task, proba))
@@ -190,7 +191,7 @@ def _extract(
     assignment: Assignment, task: FeatureTask, context: JobData, control: Control, emit: Callable[[Event], None]
 ) -> None:
     started = time.perf_counter()
-    emit(Started(task, assignment.attempt, worker_name(), assignment.log))
+    emit(Started(task, assignment.attempt, control.worker, assignment.log))
     data = context.train if task.part == "train" else context.test
     assert data is not None and not isinstance(data.x, Table)
     extract = extractor(task.backbone, data.x.shape, context.backbones[task.backbone], task.numerics)

@@ -11,9 +11,10 @@ from typing import Literal, NoReturn, Self
 
 from quorate.errors import UserError
 from quorate.execution.base import Executor, Sources
-from quorate.execution.events import Checkpointed, Event, Failed, Fitted, Predicted, Reported
+from quorate.execution.events import Checkpointed, Event, Failed, Fitted, Predicted, Reported, held_in
 from quorate.execution.interrupt import StopRequest
 from quorate.execution.workplace import Workplace
+from quorate.job.commits import CommitQueue, WaitingStates
 from quorate.job.ensemble import JobFailed
 from quorate.job.intake import AttemptHistory
 from quorate.job.lease import fits_lease
@@ -64,8 +65,10 @@ class FitRunner:
     def session(self, data: JobData, spec: ExecutionSpec) -> Iterator[FitSession]:
         """A session on `data`, which is opened when a task is not in the store."""
         outages = StoreOutages(self.say, stopping=lambda: self.stop.requested)
-        with ExitStack() as leases, JobSession(self.stop) as session:
-            yield FitSession(self, data, spec, session, outages, leases)
+        states = WaitingStates(self.results)
+        commits = CommitQueue(outages, self.stop, states)
+        with ExitStack() as leases, JobSession(self.stop) as session, commits:
+            yield FitSession(self, data, spec, session, outages, leases, commits, states)
 
 
 @dataclass
@@ -82,9 +85,12 @@ class FitSession:
     _session: JobSession
     _outages: StoreOutages
     _leases: ExitStack
+    _commits: CommitQueue
+    _states: WaitingStates
     _lease: Lease | None = None
     """Held from the first fits on that are not in the store."""
-    _found: deque[Fit | Predicted] = field(default_factory=deque)
+    _done: deque[Fit | Predicted | Failed] = field(default_factory=deque)
+    """What the caller must know: results from the store, and those that `_commits` has written since."""
     _new: list[FitTask | PredictTask] = field(default_factory=list)
 
     def submit(self, tasks: Iterable[FitTask | PredictTask]) -> None:
@@ -108,12 +114,12 @@ class FitSession:
                 fit = self._outages.call(partial(results.find, task))
                 if fit is not None:
                     self._session.fits[task.key] = fit
-                    self._found.append(fit)
+                    self._done.append(fit)
                     continue
             else:
                 proba = self._outages.call(partial(results.prediction, task))
                 if proba is not None:
-                    self._found.append(Predicted(task, proba))
+                    self._done.append(Predicted(task, proba))
                     continue
             missing.append(task)
         return missing
@@ -124,8 +130,8 @@ class FitSession:
         Raises `Interrupted` after a signal; results and checkpoints are in the store by then.
         """
         attempts = AttemptHistory()
-        while self._found or self._new:
-            yield from self._take_found()
+        while self._done or self._new:
+            yield from self._take_done()
             if not self._new:
                 return
             destination = self._runner.results.destination()
@@ -133,10 +139,15 @@ class FitSession:
             self._session.open(self._runner.place.executor(), self.data, policy, destination)
             self._submit_new()
             for event in self._session.events():
-                if (outcome := self._handle(attempts.compared(event))) is not None:
-                    yield outcome
-                yield from self._take_found()
+                event = attempts.compared(event)
+                if isinstance(event, Reported):
+                    yield event
+                self._put(event)
+                del event  # it may hold a result with its weights, and the next one can take hours
+                yield from self._take_done()
                 self._submit_new()
+            self._commits.drain()
+            yield from self._take_done()
             self._runner.stop.check()
             if self._lease is not None:
                 self._lease.check()
@@ -157,9 +168,9 @@ class FitSession:
         """The files of a finished member."""
         return self._outages.call(lambda: self._runner.results.files(fit))
 
-    def _take_found(self) -> Iterator[Outcome]:
-        while self._found:
-            yield self._found.popleft()
+    def _take_done(self) -> Iterator[Outcome]:
+        while self._done:
+            yield self._done.popleft()
 
     def _submit_new(self) -> None:
         new, self._new = self._new, []
@@ -167,32 +178,31 @@ class FitSession:
             self._session.submit(Unit((task,)) for task in new)
 
     def _sources(self) -> Sources:
-        results, fits = self._runner.results, self._session.fits
+        fits = self._session.fits
         return Sources(
-            lambda task: self._outages.call(lambda: results.checkpoint(task)),
+            lambda task: self._outages.call(lambda: self._states.read(task)),
             lambda task: self.files(fits[task.key]),
         )
 
-    def _handle(self, event: Event) -> Outcome | None:
-        """Store what an event brings; returns what the caller must know."""
-        return self._outages.call(lambda: self._stored(event))
-
-    def _stored(self, event: Event) -> Outcome | None:
-        """What `_handle` says; may be repeated."""
-        results = self._runner.results
+    def _put(self, event: Event) -> None:
+        """Let the thread of commits store what an event brings, and then add it to what the caller must know."""
         if isinstance(event, Checkpointed):
-            results.keep_checkpoint(event)
-        elif isinstance(event, Fitted):
-            fit = self._session.fits[event.task.key] = results.keep_all(event, self.data.test)
-            return fit
+            self._commits.put_state(event)
+        elif isinstance(event, Fitted | Predicted) or (isinstance(event, Failed) and event.final):
+            self._commits.put(held_in(event), partial(self._store, event), partial(self._report, event))
+
+    def _store(self, event: Fitted | Predicted | Failed) -> None:
+        """Store a result; may be repeated."""
+        results = self._runner.results
+        if isinstance(event, Fitted):
+            self._session.fits[event.task.key] = results.keep_all(event, self.data.test)
         elif isinstance(event, Predicted):
             results.keep_predicted(event)
-            return event
-        elif isinstance(event, Failed) and event.final:
-            if event.status == "diverged" and isinstance(event.task, FitTask):
-                results.drop_checkpoint(event.task)  # its state cannot be continued
-            return event
-        return event if isinstance(event, Reported) else None
+        elif event.status == "diverged" and isinstance(event.task, FitTask):
+            results.drop_checkpoint(event.task)  # its state cannot be continued
+
+    def _report(self, event: Fitted | Predicted | Failed) -> None:
+        self._done.append(self._session.fits[event.task.key] if isinstance(event, Fitted) else event)
 
 
 def raise_failure(failed: Failed, who: str, *, on: str = "", hint: str = "") -> NoReturn:

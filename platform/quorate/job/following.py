@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from rich.console import Console
 
 from quorate.execution.interrupt import StopRequest
 from quorate.job.lease import JobRunsElsewhere
 from quorate.report.journal_progress import JournalProgress
-from quorate.runs.copy import JUST_BOARD, JUST_JOURNAL
+from quorate.runs.copy import JUST_BOARD
 from quorate.runs.errors import RunError
+from quorate.runs.journal_reader import JournalReader
 from quorate.runs.leaderboard import Leaderboard
-from quorate.runs.lookup import find_journal, find_run
-from quorate.tracking import journal
+from quorate.runs.lookup import find_run
 
 _POLL = 1.0
 """Seconds between two looks at the lease and the journal: an assumption."""
@@ -35,32 +35,26 @@ class FollowedJob:
 
 
 class _Reader:
-    """Reads the new records of a run, on this machine or in a bucket."""
+    """Prints the progress of a run; nothing while its address is not known."""
 
     def __init__(self, console: Console) -> None:
         self.progress = JournalProgress()
-        self.address = ""
-        self._console, self._offset = console, 0
+        self._console = console
+        self._reader: JournalReader | None = None
 
-    def read(self) -> None:
+    @property
+    def address(self) -> str:
+        return self._reader.address if self._reader is not None else ""
+
+    def read(self, address: str = "") -> None:
         """Print a line for each fit task that has ended since the last call."""
-        path = self._journal()
-        while path is not None:
-            records, end = journal.read(path, self._offset)
-            if end == self._offset:
-                return
-            self._offset = end
-            for line in filter(None, map(self.progress.on, records)):
+        if address and address != self.address:
+            self._reader = JournalReader(address)
+        if self._reader is None:
+            return
+        with contextlib.suppress(RunError):  # there is none yet, or it is in a folder of another machine
+            for line in filter(None, map(self.progress.on, self._reader.new_records())):
                 self._console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-    def _journal(self) -> Path | None:
-        """None while there is none, and if the run is in a folder of another machine."""
-        if not self.address:
-            return None
-        try:
-            return find_journal(self.address, JUST_JOURNAL).path / journal.NAME
-        except RunError:
-            return None
 
 
 def follow(other: JobRunsElsewhere, console: Console, stop: StopRequest) -> FollowedJob:
@@ -72,8 +66,7 @@ def follow(other: JobRunsElsewhere, console: Console, stop: StopRequest) -> Foll
     with console.status("") as status:
         while (holder := other.watch.holder()) is not None:
             stop.check()
-            reader.address = holder.about
-            reader.read()
+            reader.read(holder.about)
             if (now := str(reader.progress)) != said:
                 status.update(said := now)
             time.sleep(_POLL)

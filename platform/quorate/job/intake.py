@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from quorate.execution.budget import Budget
-from quorate.execution.content import size_of
 from quorate.execution.events import (
     ENDS,
     Checkpointed,
@@ -23,8 +22,10 @@ from quorate.execution.events import (
     Silent,
     SoFar,
     Started,
+    held_in,
 )
 from quorate.job.commits import CommitQueue
+from quorate.job.job_metrics import JobMetrics, bytes_of
 from quorate.job.progress import JobProgress
 from quorate.job.tracker import Tracker
 from quorate.plan.tasks import FitTask, Plan, PredictTask
@@ -63,8 +64,10 @@ class Intake:
         watch: Watch,
         commits: CommitQueue,
         budget: Budget | None,
+        metrics: JobMetrics,
     ) -> None:
         self._plan, self._work, self._results, self._budget = plan, work, results, budget
+        self._metrics = metrics
         self._logs, self._tracker, self._watch, self._commits = logs, tracker, watch, commits
         self._attempts = AttemptHistory()
         self._begun: set[str] = set()
@@ -77,7 +80,9 @@ class Intake:
                 self._watch.on(event)
             return
         event = self._or_interim(event)
+        self._metrics.on(event, bytes_of(event))
         event = self._attempts.compared(event)
+        self._tracker.attempted(event)
         self._logs.write(event)
         if isinstance(event, Checkpointed):
             self._commits.put_state(event)
@@ -93,7 +98,7 @@ class Intake:
         if not isinstance(event, ENDS) or (isinstance(event, Failed) and not event.final):
             self._report(event)
         else:
-            self._commits.put(_bytes_in(event), partial(self._store, event), partial(self._report, event))
+            self._commits.put(held_in(event), partial(self._store, event), partial(self._report, event))
 
     def _or_interim(self, event: Event) -> Event:
         """The last interim result of a network that is out of time or has failed, if there is one; else the event."""
@@ -117,7 +122,7 @@ class Intake:
         def write() -> None:
             interim.result = self._results.written(interim.result)
 
-        self._commits.put(_bytes_in(result), write, lambda: None)
+        self._commits.put(held_in(result), write, lambda: None)
 
     def _report(self, event: Event) -> None:
         with self._reporting:
@@ -177,18 +182,6 @@ class Intake:
                 self._work.failures[task.key] = event
                 if event.status == "diverged":
                     self._results.drop_checkpoint(task)  # its state cannot be continued
-
-
-def _bytes_in(event: Event) -> int:
-    """The bytes of a result that are in memory."""
-    if isinstance(event, Predicted):
-        return event.proba.nbytes
-    if isinstance(event, Featured):
-        return event.matrix.nbytes
-    if not isinstance(event, Fitted):
-        return 0
-    arrays = sum(part.valid.nbytes + (part.test.nbytes if part.test is not None else 0) for part in event.all)
-    return arrays + sum(size_of(content) for part in event.all for content in part.files.values())
 
 
 class AttemptHistory:

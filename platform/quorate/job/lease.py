@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from quorate.execution.interrupt import StopRequest
 from quorate.job.ensemble import JobFailed
+from quorate.plan.half_batch import keys_of_results
 from quorate.plan.identity import digest
 from quorate.plan.tasks import FitTask, Plan
 from quorate.store import Lease, LeaseHolder, LeaseLost, Store
@@ -77,7 +78,7 @@ def _held(
     busy: Callable[[LeaseHolder], None],
     hint: str,
 ) -> Iterator[Lease]:
-    keys = [task.key for task in tasks]
+    keys = [key for task in tasks for key in keys_of_results(task)]
     try:
         with store.lease(name, waiting=waiting, busy=busy, keys=keys, lost=lambda _: stop.halt()) as lease:
             yield lease

@@ -98,8 +98,8 @@ def run_job(
             work = JobProgress.found(plan, results)
             _say_plan(console, plan, work, folder)
             tracker.reused(work.fits.values())
-            with JobSession(stop) as session, RunLogs(folder.path) as logs:
-                screen = Screen(console, errors or console)
+            with JobSession(stop) as session:
+                logs, screen = RunLogs(folder.path), Screen(console, errors or console)
                 outages = StoreOutages(partial(_say_note, errors or console), stopping=partial(_is_over, stop, budget))
                 trainer = Trainer(job, place, results, tracker, logs, screen, stop, session, outages)
                 opened = partial(open_executor, place, job, plan, work, closing, opening, console.print)

@@ -11,6 +11,7 @@ from typing import Any
 from quorate.data.signature import ImageSignature, Signature
 from quorate.ensemble.ablation import EnsembleChange
 from quorate.execution.events import Cancelled, Event, Failed, Fitted, OutOfTime, Reported, Started, Stopped
+from quorate.job.attempt_log import AttemptLog
 from quorate.plan.tasks import ALL_ROWS, FitTask, Plan
 from quorate.report.leaderboard import as_markdown
 from quorate.results.results import Fit
@@ -53,7 +54,8 @@ class Tracker:
     """
 
     def __init__(self, journal: Journal, spec: JobSpec, plan: Plan, *, run: str) -> None:
-        self._journal, self._spec, self._plan, self._run = journal, spec, plan, run
+        self._journal, self._spec, self._plan, self.run = journal, spec, plan, run
+        self._attempts = AttemptLog(journal)
         self._open: dict[str, None] = {}
         self._begun: dict[str, int] = {}
         """Start times of the runs in milliseconds, by their names in the journal."""
@@ -110,6 +112,10 @@ class Tracker:
         elif isinstance(event, Stopped | Cancelled):
             self._end_fold(event.task, "KILLED", _now())
 
+    def attempted(self, event: Event) -> None:
+        """Note when and where attempts at tasks begin and end; call it as soon as an event arrives."""
+        self._attempts.on(event)
+
     def reused(self, fits: Iterable[Fit]) -> None:
         """Write reused fit tasks with their curves; each run ends now and has its original duration."""
         now, fits = _now(), list(fits)
@@ -138,7 +144,7 @@ class Tracker:
             known = {key: value for key, value in figures.items() if value is not None}
             self._journal.metrics(_member_uid(row.name), 0, known)
             recipe = ", ".join(f"`{key}: {value}`" for key, value in self._recipes[row.name].items())
-            note = f"The member `{row.name}` of the ensemble of {self._run}. Recipe: {recipe}.\n{_METRICS}"
+            note = f"The member `{row.name}` of the ensemble of {self.run}. Recipe: {recipe}.\n{_METRICS}"
             self._journal.tags(_member_uid(row.name), {"quorate.status": row.status, MLFLOW_NOTE: note})
             if row.weight:
                 sums = {key: round(sums[key] + known[key], 4) for key in sums if key in known}
@@ -151,8 +157,8 @@ class Tracker:
             self._journal.artifact(JOB, folder.path / name)
         name = self._spec.tracking.register_as or self._spec.name
         plots = [path for stem in _SHOWN if (path := folder.path / "plots" / f"{stem}.png").is_file()]
-        self._journal.model(JOB, bundle=bundle, name=name, run=self._run, note=note, metrics=metrics, pictures=plots)
-        self._journal.ranking(JOB, run=self._run)
+        self._journal.model(JOB, bundle=bundle, name=name, run=self.run, note=note, metrics=metrics, pictures=plots)
+        self._journal.ranking(JOB, run=self.run)
 
     def member_values(self, changes: Mapping[str, EnsembleChange], board: Leaderboard) -> None:
         """Write the increase of the ensemble's log-loss without each member; 0 for a member without weight."""
@@ -196,7 +202,7 @@ class Tracker:
         """Write the ensemble as a run next to its members; it lasts from the start of the job until now."""
         found, best = board.ensemble, board.ensemble.best_single
         assert best is not None and best.name is not None, "make_board sets it"
-        tags = {"quorate.level": "ensemble", MEMBERS_OF: self._run, "quorate.combiner": found.combiner}
+        tags = {"quorate.level": "ensemble", MEMBERS_OF: self.run, "quorate.combiner": found.combiner}
         self._start(ENSEMBLE, "ensemble", JOB, tags, {"kind": "ensemble"}, self._begun[JOB])
         self._data(ENSEMBLE, "training")
         self._data(ENSEMBLE, "testing")
@@ -206,7 +212,7 @@ class Tracker:
         if best.gain is not None:
             figures["gain_over_best_member_nll"] = best.gain
         self._journal.metrics(ENSEMBLE, 0, figures)
-        note = f"The ensemble of {self._run}, the weighted members together.\n{_METRICS}"
+        note = f"The ensemble of {self.run}, the weighted members together.\n{_METRICS}"
         if best.gain is not None:
             note += f"- `gain_over_best_member_nll`: how much lower its log-loss is than that of {best.name} alone.\n"
         self._journal.tags(ENSEMBLE, {"quorate.best_member": best.name, MLFLOW_NOTE: note})
@@ -218,7 +224,7 @@ class Tracker:
         if uid in self._begun:
             return
         tags = {"quorate.level": "member", "quorate.kind": task.kind, "quorate.recipe": task.member}
-        tags[MEMBERS_OF] = self._run
+        tags[MEMBERS_OF] = self.run
         params = {key: value for key, value in self._recipes[task.label].items() if key in self._compared}
         self._start(uid, task.label, JOB, tags, params, begun)
         self._data(uid, "training")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 from quorate.execution.base import Executor, Policy, Sources
 from quorate.execution.budget import Agenda, Budget, round_of
@@ -14,6 +15,7 @@ from quorate.execution.workplace import Workplace
 from quorate.job.commits import CommitQueue, WaitingStates
 from quorate.job.features import BackboneError, Extraction, find_features
 from quorate.job.intake import Intake
+from quorate.job.job_metrics import JobMetrics
 from quorate.job.outages import StoreOutages
 from quorate.job.planning import without_backbone
 from quorate.job.progress import JobProgress
@@ -40,7 +42,11 @@ class Trainer:
     stop: StopRequest
     session: JobSession
     outages: StoreOutages
-    states: WaitingStates = field(default_factory=WaitingStates)
+
+    @cached_property
+    def states(self) -> WaitingStates:
+        """The checkpoints that are not in the store yet."""
+        return WaitingStates(self.results)
 
     def policy(self, agenda: Agenda | None) -> Policy:
         """How the session of this job treats its tasks."""
@@ -48,17 +54,11 @@ class Trainer:
         return policy_of(
             spec,
             sources=Sources(
-                lambda task: self.outages.call(lambda: self._checkpoint(task)),
+                lambda task: self.outages.call(lambda: self.states.read(task)),
                 lambda task: self.outages.call(lambda: results.files(fits[task.key])),
             ),
             agenda=agenda,
         )
-
-    def _checkpoint(self, task: FitTask) -> bytes | None:
-        """The newest checkpoint of a task, also if the store does not have it yet."""
-        taken = self.states.newest(task)
-        state = self.results.state(taken) if taken is not None else None
-        return state if state is not None else self.results.checkpoint(task)
 
     def complete(
         self,
@@ -121,12 +121,14 @@ def train(
     trainer.session.fits |= work.fits
     trainer.session.open(executor, plan.context, trainer.policy(agenda), results.destination())
     watch = Watch(trainer.screen, every, work.estimates, shares, reused=len(work.fits), budget=budget)
-    commits = CommitQueue(trainer.outages, trainer.stop, results.keep_checkpoint, trainer.states)
+    commits = CommitQueue(trainer.outages, trainer.stop, trainer.states)
     with watch.shown(), commits:
-        intake = Intake(plan, work, results, trainer.logs, trainer.tracker, watch, commits, budget)
+        metrics = JobMetrics(executor.metrics(trainer.tracker.run), watch)
+        intake = Intake(plan, work, results, trainer.logs, trainer.tracker, watch, commits, budget, metrics)
         for event in _in_turn(extraction, units, trainer.session):
             intake.on(event)
             del event  # it may hold a result with its weights, and the next one can take hours
+        metrics.update()
     work.features_left = extraction.missing
 
 

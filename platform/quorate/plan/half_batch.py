@@ -26,3 +26,14 @@ def with_half_batch(task: Task) -> FitTask | None:
         halved=True,
         others=tuple(replace(other, params=params, numerics=numerics, halved=True) for other in task.others),
     )
+
+
+def on_accelerator_with_half_batch(task: FitTask) -> FitTask | None:
+    """Like `with_half_batch`, but None for a task on a processor, whose memory is enough for the whole batch."""
+    return with_half_batch(task) if task.numerics.device == "cuda" else None
+
+
+def keys_of_results(task: FitTask) -> list[str]:
+    """The keys under which the store may hold the result of a task and its checkpoints."""
+    half = on_accelerator_with_half_batch(task)
+    return [task.result_key] if half is None else [task.result_key, half.result_key]

@@ -100,6 +100,11 @@ class FitTask:
         """`fold 3`, or `all rows`."""
         return "all rows" if self.fold == ALL_ROWS else f"fold {self.fold + 1}"
 
+    @property
+    def title(self) -> str:
+        """The task in a few words, such as `cnn.2 fold 3`."""
+        return f"{self.label} {self.part}"
+
     def __str__(self) -> str:
         view = (f", {self.view}" if self.view else "") + (", half batch" if self.halved else "")
         return f"member {self.member}, copy {self.copy + 1}{view}, {self.part}"
@@ -116,6 +121,10 @@ class PredictTask:
     @property
     def resources(self) -> Resources:
         return self.fit.resources
+
+    @property
+    def title(self) -> str:
+        return self.fit.title
 
     def __str__(self) -> str:
         return f"prediction of {self.fit}"
@@ -138,6 +147,10 @@ class FeatureTask:
     def label(self) -> str:
         """The architecture of the network."""
         return self.backbone.arch
+
+    @property
+    def title(self) -> str:
+        return f"features {self.start + 1}-{self.stop} ({self.part}), {self.label}"
 
     def __str__(self) -> str:
         rows = f"{'training' if self.part == 'train' else 'test'} rows {self.start + 1:,} to {self.stop:,}"

@@ -30,7 +30,7 @@ from quorate.execution.events import (
     Stopped,
 )
 from quorate.execution.node_waits import NodeWait
-from quorate.plan.tasks import ALL_ROWS, FeatureTask, FitTask, Resources, Task, Unit
+from quorate.plan.tasks import ALL_ROWS, FitTask, Resources, Task, Unit
 from quorate.quantities import format_seconds
 from quorate.report.waiting_tasks import WaitingTasks
 
@@ -88,7 +88,7 @@ class Watch:
         self._total = reused + sum(isinstance(task, FitTask) for task in tasks.values())
         self._awaited: dict[Resources, tuple[float, NodeWait]] = {}
         """The newest of the waits for nodes that were reported, with the times at which they were."""
-        self._longest = min(max((len(_name(task)) for task in tasks.values()), default=0), 24)
+        self._longest = min(max((len(task.title) for task in tasks.values()), default=0), 24)
         self._since = time.monotonic()
 
     @contextmanager
@@ -106,7 +106,7 @@ class Watch:
         if isinstance(event, NodeAwaited):
             self._await(event.wait)
         elif isinstance(event, Silent):
-            line = f"{_name(task)}: {event}; it is not ended, because {event.spared}"
+            line = f"{task.title}: {event}; it is not ended, because {event.spared}"
             self._out.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
         elif isinstance(event, Started):
             self._begin(task, event)
@@ -117,10 +117,10 @@ class Watch:
                 row.loss, row.of = event.metrics.get("pretrain_loss"), "pretraining "
         elif isinstance(event, Fitted):
             self._end(task)
-            self._say(f"{_name(task)} {_fitted(event)}")
+            self._say(f"{task.title} {_fitted(event)}")
         elif isinstance(event, Featured):
             self._end(task)
-            self._say(f"{_name(task)} in {event.seconds:.1f} s")
+            self._say(f"{task.title} in {event.seconds:.1f} s")
         elif isinstance(event, Predicted | Stopped | Cancelled):
             self._end(task, count=isinstance(event, Predicted))
         elif isinstance(event, Failed):
@@ -128,7 +128,16 @@ class Watch:
         elif isinstance(event, OutOfTime):
             self._end(task, count=False)
             if event.begun:
-                self._say(f"{_name(task)} stopped: {event.message}")
+                self._say(f"{task.title} stopped: {event.message}")
+
+    @property
+    def waiting(self) -> int:
+        """The number of tasks that wait for a worker, and `running` of those that run."""
+        return len(self._waiting)
+
+    @property
+    def running(self) -> int:
+        return len(self._rows)
 
     def seconds_left(self) -> float | None:
         """Estimated seconds until the workers have finished all tasks; None while there is no estimate."""
@@ -151,7 +160,7 @@ class Watch:
             epochs = epochs_of(row.task)
             bar = ProgressBar(total=epochs or 1, completed=row.epoch, width=16) if epochs else ""
             loss = "" if row.loss is None else f"{row.of if wide else ''}loss {row.loss:.4f}"
-            cells = [Text(_name(row.task)), *([bar] if wide else []), f"epoch {row.epoch}/{epochs}" if epochs else ""]
+            cells = [Text(row.task.title), *([bar] if wide else []), f"epoch {row.epoch}/{epochs}" if epochs else ""]
             table.add_row(*cells, loss, format_seconds(now - row.since), Text(row.worker, style="dim"))
         more = [Text(f"and {len(rows) - room} more", style="dim")] if len(rows) > room else []
         return Group(table, *more, Text(self._whole(), style="bold", no_wrap=True, overflow="ellipsis"))
@@ -178,7 +187,8 @@ class Watch:
         self._waiting.discard(task)
         self._rows[task.key] = _Row(task, event.worker, time.monotonic())
         if event.restored:
-            self._out.print(f"{_name(task)} continues from its checkpoint", markup=False, highlight=False)
+            epoch = f"epoch {event.epochs + 1}" if event.epochs else "its checkpoint"
+            self._out.print(f"{task.title} continues on {event.worker} from {epoch}", markup=False, highlight=False)
 
     def _await(self, wait: NodeWait) -> None:
         """Print a wait for a node that is new, or has lasted another minute; the terminal shows it all the time."""
@@ -227,10 +237,3 @@ def _fitted(event: Fitted) -> str:
 def _rows(task: Task) -> str:
     """Name of the rows on which a task is scored; a task that trains on all rows has no validation rows."""
     return "training" if isinstance(task, FitTask) and task.fold == ALL_ROWS else "validation"
-
-
-def _name(task: Task) -> str:
-    if isinstance(task, FeatureTask):
-        return f"features {task.start + 1}-{task.stop} ({task.part}), {task.label}"
-    fit = task if isinstance(task, FitTask) else task.fit
-    return f"{fit.label} {fit.part}"

@@ -30,6 +30,7 @@ from quorate.spec import JobSpec
 from quorate.spec.recipe import without_defaults
 from quorate.tracking import journal
 from quorate.tracking.provenance import FitNumerics, Provenance, read_provenance
+from quorate.tracking.timeline import attempts
 
 REPORT = "report.html"
 SECONDS, OF_COMBINING = 20.0, 5.0
@@ -123,6 +124,7 @@ def read_run(folder: RunFolder, known: RunInputs) -> RunData:
             tuple(_provenance_facts(board, manifest, provenance)),
         ),
         curves=recorded_curves(folder) if provenance else {},
+        attempts=attempts(folder.path / journal.NAME) if provenance else (),
         combiner=combiner,
         seed=derive_seed(_seed(known.spec or manifest), "combiner"),
         data=known.data,

@@ -51,7 +51,7 @@ class _StoreWriter:
         if self._store is None or time.monotonic() < self._not_before:
             return content
         try:
-            return WrittenBlob(self._store.put(content))
+            return WrittenBlob(self._store.put(content), len(content))
         except OSError:  # the driver tries as well, and reports what is wrong
             self._not_before = time.monotonic() + _PAUSE_SECONDS
             return content

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from quorate.data.dataset import Dataset
 from quorate.data.features import Matrix
-from quorate.execution.content import Content, WrittenBlob
+from quorate.execution.content import Content, SpooledFile, WrittenBlob
 from quorate.execution.events import Checkpointed, Featured, Fitted, Predicted
 from quorate.members.base import Proba
-from quorate.plan.half_batch import with_half_batch
+from quorate.plan.half_batch import on_accelerator_with_half_batch
 from quorate.plan.identity import predict_key
 from quorate.plan.tasks import FeatureTask, FitTask, PredictTask
 from quorate.results.destination import StoreDestination, destination_in
@@ -78,7 +78,7 @@ class Results:
         For a task on an accelerator, the result with half of the batch also counts.
         """
         found = self._find(task)
-        if found is None and task.numerics.device == "cuda" and (half := with_half_batch(task)) is not None:
+        if found is None and (half := on_accelerator_with_half_batch(task)) is not None:
             return self._find(half)
         return found
 
@@ -141,7 +141,11 @@ class Results:
 
     def _blob(self, content: Content) -> WrittenBlob:
         """The blob with a content, which a worker has written, or which is stored now."""
-        return content if isinstance(content, WrittenBlob) else WrittenBlob(self._store.put(content))
+        if isinstance(content, WrittenBlob):
+            return content
+        if isinstance(content, SpooledFile):
+            return WrittenBlob(self._store.put_file(content.path), content.size)
+        return WrittenBlob(self._store.put(content), len(content))
 
     def files(self, fit: Fit) -> dict[str, bytes]:
         """Return the content of each file of a finished member; raises `Damaged`."""
@@ -182,10 +186,17 @@ class Results:
         """Return the bytes of a checkpoint; None if a worker has written them and they are damaged."""
         if isinstance(taken.content, bytes):
             return taken.content
+        if isinstance(taken.content, SpooledFile):
+            return taken.content.path.read_bytes()
         try:
             return self._store.get(taken.content.name)
         except Damaged:
             return None
+
+    def discard(self, taken: Checkpointed) -> None:
+        """Remove what a worker has written for a checkpoint that is not kept."""
+        if isinstance(taken.content, WrittenBlob):
+            self._store.discard(CheckpointRecord.space, taken.task.result_key, taken.content.name)
 
     def drop_checkpoint(self, task: FitTask) -> None:
         """Remove the checkpoint of a finished task."""

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
-from quorate.data.cache import cache_folder, cache_size
+from quorate.data.cache import cache_folder, cache_size, evict_oldest, unused
 from quorate.json_text import json_text
 from quorate.runs.errors import RunError
 from quorate.runs.folder import BOARD
@@ -184,19 +184,16 @@ def _make_room() -> None:
     """Remove the copies that were used least recently and that no process uses, while all have too many bytes."""
     given = cache_size()
     most = _MOST_BYTES if given is None else min(given, _MOST_BYTES)
-    copies = sorted(_root().glob("*/.*.use"), key=lambda path: path.stat().st_mtime)
-    sizes = {path: size_of(_copy_at(path)) for path in copies}
-    total = sum(sizes.values())
-    for path in copies:
-        if total <= most:
-            return
-        with path.open("ab") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            shutil.rmtree(_copy_at(path), ignore_errors=True)
-            total -= sizes[path]
+    locks = list(_root().glob("*/.*.use"))
+    evict_oldest([(lock, size_of(_copy_at(lock)), lock.stat().st_mtime) for lock in locks], most, _evict)
+
+
+def _evict(lock: Path) -> bool:
+    """Remove the copy with this lock unless a process uses it; return whether it was removed."""
+    with unused(lock) as free:
+        if free:
+            shutil.rmtree(_copy_at(lock), ignore_errors=True)
+        return free
 
 
 def _copy_at(lock: Path) -> Path:

@@ -3,46 +3,27 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Self, TextIO
 
 from quorate.errors import naming
-from quorate.execution.events import ENDS, Event, Failed, Featured, Fitted, OutOfTime, Reported, Started
+from quorate.execution.events import Event, Failed, Featured, Fitted, OutOfTime, Reported, Started
 from quorate.plan.tasks import FeatureTask, PredictTask
 
 
 class RunLogs:
     """The log files in the folder `logs` of a run.
 
-    The file of a task is open while the task runs, and each line is written at once. A context manager.
+    A file is open only while a line is written: thousands of tasks can run at the same time.
     """
 
     def __init__(self, run: Path) -> None:
         self._folder = run / "logs"
-        self._open: dict[Path, TextIO] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with ExitStack() as files:
-            for file in self._open.values():
-                files.enter_context(file)
-        self._open.clear()
 
     def write(self, event: Event) -> None:
         """Write an event to the log of its task."""
         path = self._path(event)
-        with naming(path):
-            if path not in self._open:
-                self._open[path] = path.open("a", encoding="utf-8", buffering=1)
-            self._open[path].write(f"{time.strftime('%H:%M:%S')} {_line(event)}\n")
-            if isinstance(event, ENDS):
-                self._open.pop(path).close()
+        with naming(path), path.open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%H:%M:%S')} {_line(event)}\n")
 
     def _path(self, event: Event) -> Path:
         if isinstance(event.task, FeatureTask):

@@ -1,20 +1,11 @@
 """Read and validate job files into frozen, typed values; report all errors together, each with its place."""
 
 from quorate.spec.job import (
-    ACCELERATOR_TYPE,
-    NAME,
-    Bytes,
-    DataPath,
-    DatasetParams,
     ExecutionSpec,
-    ExistingPath,
     Job,
     JobSpec,
-    MemberParams,
     ProductionSpec,
     QuorumSpec,
-    Seconds,
-    TestOrigin,
     TrackingSpec,
     ValidationSpec,
     load_job,
@@ -22,6 +13,8 @@ from quorate.spec.job import (
     spec_of_run,
     validate,
 )
+from quorate.spec.kind_params import ACCELERATOR_TYPE, DatasetParams, MemberParams, TestOrigin
+from quorate.spec.values import NAME, Bytes, DataPath, ExistingPath, Seconds
 
 __all__ = [
     "ACCELERATOR_TYPE",

@@ -13,7 +13,8 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 from quorate.registry import AUGMENTATIONS, REGISTRIES, Registry
 from quorate.registry.own_code import OwnCodeError
 from quorate.registry.parameter_names import aliases
-from quorate.spec.job import NAME, JobSpec
+from quorate.spec.job import JobSpec
+from quorate.spec.values import NAME
 
 Node = dict[str, Any]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import itertools
 import os
 import shutil
 import tempfile
@@ -39,6 +40,13 @@ _PASSING = frozenset(
     }
 )
 """Error numbers of a full disk and of a network file system whose server is away."""
+
+
+def pieces_of(path: Path) -> Iterator[bytes]:
+    """Yield the content of a file in pieces of `PIECE` bytes."""
+    with path.open("rb") as file:
+        while piece := file.read(PIECE):
+            yield piece
 
 
 class StoreUnavailable(OSError):
@@ -100,6 +108,9 @@ class Backend(Protocol):
 
     def put(self, name: str, content: bytes) -> None:
         """Have this content under the name, as just used; the name always stands for the same content."""
+
+    def put_file(self, name: str, path: Path) -> None:
+        """Like `put` with the content of a file, which is read in pieces."""
 
     def create(self, name: str, content: bytes) -> bool:
         """Write the content if there is none, or return False."""
@@ -168,15 +179,24 @@ class LocalBackend:
                 yield piece
 
     def write(self, name: str, content: bytes) -> None:
-        with self._available(), self._temporary(name, content) as (temporary, final):
+        self._write(name, [content], len(content))
+
+    def _write(self, name: str, pieces: Iterable[bytes], size: int) -> None:
+        with self._available(), self._temporary(name, pieces, size) as (temporary, final):
             temporary.replace(final)
 
     def put(self, name: str, content: bytes) -> None:
         if self.read(name) != content or not self.touch(name):
             self.write(name, content)
 
+    def put_file(self, name: str, path: Path) -> None:
+        stored = self.pieces(name)
+        same = stored is not None and all(a == b for a, b in itertools.zip_longest(stored, pieces_of(path)))
+        if not same or not self.touch(name):
+            self._write(name, pieces_of(path), path.stat().st_size)
+
     def create(self, name: str, content: bytes) -> bool:
-        with self._available(), self._temporary(name, content) as (temporary, final):
+        with self._available(), self._temporary(name, [content], len(content)) as (temporary, final):
             try:
                 os.link(temporary, final)
             except FileExistsError:
@@ -275,14 +295,15 @@ class LocalBackend:
             yield path
 
     @contextlib.contextmanager
-    def _temporary(self, name: str, content: bytes) -> Iterator[tuple[Path, Path]]:
+    def _temporary(self, name: str, pieces: Iterable[bytes], size: int) -> Iterator[tuple[Path, Path]]:
         final = self.root / name
         final.parent.mkdir(parents=True, exist_ok=True)
         handle, path = tempfile.mkstemp(dir=final.parent, prefix=_PARTIAL)
         temporary = Path(path)
         try:
             with naming(final), os.fdopen(handle, "wb") as file:
-                file.write(content)
+                for piece in pieces:
+                    file.write(piece)
                 file.flush()
                 os.fsync(file.fileno())
             yield temporary, final
@@ -294,7 +315,7 @@ class LocalBackend:
         except OSError as error:
             temporary.unlink(missing_ok=True)
             if error.errno in _FULL:
-                raise self._full(error, final, len(content)) from error
+                raise self._full(error, final, size) from error
             raise
         finally:
             temporary.unlink(missing_ok=True)

@@ -48,6 +48,13 @@ class Store:
         self.backend.put(_blob(name), content)
         return name
 
+    def put_file(self, path: Path) -> str:
+        """Like `put` with the content of a file, which is read in pieces."""
+        with path.open("rb") as file:
+            name = hashlib.file_digest(file, "sha256").hexdigest()
+        self.backend.put_file(_blob(name), path)
+        return name
+
     def get(self, name: str) -> bytes:
         """Return a verified blob; raises `Damaged` if it is missing or changed. Moves a changed one to `damaged/`."""
         content = self.backend.read(_blob(name))
@@ -127,6 +134,11 @@ class Store:
     def set_aside(self, space: str, key: str) -> None:
         """Move a manifest to `damaged/`, so that its work is done again; nothing is deleted."""
         self.backend.move(_manifest(space, key), f"damaged/{space}-{key}.json")
+
+    def discard(self, space: str, key: str, blob: str) -> None:
+        """Remove a blob that was written for a manifest, unless the manifest names it; for checkpoints, as `drop`."""
+        if blob not in (self.find(space, key) or {}).values():
+            self.backend.remove(_blob(blob))
 
     def drop(self, space: str, key: str) -> None:
         """Remove a manifest and its blobs; for checkpoints, because no other manifest names their blobs."""

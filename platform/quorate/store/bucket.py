@@ -32,6 +32,9 @@ _STORES: dict[str, type[S3Store] | type[GCSStore] | type[AzureStore]] = {
 }
 SCHEMES = tuple(_STORES)
 
+WEB = ("http", "https")
+_LOGIN = "the server requires a login, which the URL cannot contain; download the file"
+
 CREDENTIALS = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN)",
     "gs": "GOOGLE_APPLICATION_CREDENTIALS",
@@ -121,12 +124,13 @@ _METADATA_SERVICES = ("169.254.169.254", "metadata.google.internal", "/latest/ap
 """Where clients look for credentials that the variables do not give."""
 
 
-def refusal(message: str, scheme: str) -> str | None:
+def refusal(error: Exception, scheme: str) -> str | None:
     """Describe the problem with the credentials or the bucket; None for an error of another kind."""
-    if any(place in message for place in _METADATA_SERVICES):
+    message, forbidden = str(error), isinstance(error, PermissionDeniedError | UnauthenticatedError)
+    if not forbidden and any(place in message for place in _METADATA_SERVICES):
         return f"no credentials were found; set {CREDENTIALS[scheme]}"
-    if re.search(r"status code: 40[13]\b", message):  # listings do not raise `PermissionDeniedError`
-        return f"access is denied; check {CREDENTIALS[scheme]}"
+    if forbidden or re.search(r"status code: 40[13]\b", message):  # listings do not raise `PermissionDeniedError`
+        return f"access is denied; {_LOGIN if scheme in WEB else f'check {CREDENTIALS[scheme]}'}"
     if "<Code>NoSuchBucket<" in message or "ContainerNotFound" in message:
         return "the bucket does not exist"
     if "<Code>InvalidBucketName<" in message:
@@ -136,8 +140,9 @@ def refusal(message: str, scheme: str) -> str | None:
     return None
 
 
-def reason(message: str) -> str:
+def reason(error: Exception) -> str:
     """Describe why a request failed, without obstore's own text, which can contain credentials."""
+    message = str(error)
     if "dns error" in message or "lookup address" in message:
         return "its host name is unknown; check the endpoint and the network"
     if "ConnectionRefused" in message:
@@ -168,10 +173,8 @@ def reported(url: BucketUrl, *, absent: bool = False, what: str = "the store") -
         raise refused("the bucket does not exist") from None
     except (AlreadyExistsError, PreconditionError):
         raise
-    except (PermissionDeniedError, UnauthenticatedError):
-        raise refused(f"access is denied; check {CREDENTIALS[url.scheme]}") from None
     except BaseError as error:
-        problem = refusal(str(error), url.scheme)
+        problem = refusal(error, url.scheme)
         if problem is not None:
             raise refused(problem) from None
-        raise StoreUnavailable(None, f"{what} is unavailable: {reason(str(error))}", str(url)) from None
+        raise StoreUnavailable(None, f"{what} is unavailable: {reason(error)}", str(url)) from None

@@ -17,18 +17,20 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import secrets
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, PreconditionError
 
-from quorate.store.backend import PIECE, Entry
+from quorate.store.backend import PIECE, Entry, pieces_of
 from quorate.store.bucket import BucketUrl, open_bucket, reported
 
 if TYPE_CHECKING:
@@ -121,6 +123,11 @@ class ObjectBackend:
 
     def put(self, name: str, content: bytes) -> None:
         self.write(name, content)  # to compare would cost a download
+
+    def put_file(self, name: str, path: Path) -> None:
+        framed = itertools.chain(pieces_of(path), [_trailer()])
+        with self._reported():
+            obstore.put(self._bulk, name, framed, chunk_size=_PART, max_concurrency=_PARTS_AT_ONCE)
 
     def create(self, name: str, content: bytes) -> bool:
         framed = content + _trailer()

@@ -10,12 +10,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import obstore
-from obstore.exceptions import BaseError, PermissionDeniedError, PreconditionError, UnauthenticatedError
+from obstore.exceptions import BaseError, PreconditionError
 from obstore.store import HTTPStore
 
 from quorate.errors import UserError
 from quorate.store.backend import StoreUnavailable
-from quorate.store.bucket import CREDENTIALS, BucketUrl, open_bucket, reason, refusal
+from quorate.store.bucket import WEB, BucketUrl, open_bucket, reason, refusal
 
 if TYPE_CHECKING:
     from obstore import GetResult, ObjectMeta
@@ -51,7 +51,7 @@ class RemotePlace:
         self._client: S3Store | GCSStore | AzureStore | HTTPStore
         self._path = ""
         with self._reported():
-            if scheme in ("http", "https"):
+            if scheme in WEB:
                 self._client = HTTPStore.from_url(
                     url,
                     client_options={
@@ -108,21 +108,13 @@ class RemotePlace:
         try:
             yield
         except FileNotFoundError as error:
-            raise self._error(refusal(str(error), self._scheme) or "there is no such file") from None
-        except (PermissionDeniedError, UnauthenticatedError):
-            raise self._error(f"access is denied; {self._permission()}") from None
+            raise self._error(refusal(error, self._scheme) or "there is no such file") from None
         except PreconditionError:
             raise self._error("the file was changed while it was read; start again") from None
         except StoreUnavailable as error:
             raise self._error(error.strerror or "it cannot be opened") from None
         except BaseError as error:
-            message = str(error)
-            raise self._error(refusal(message, self._scheme) or _tls(message) or reason(message)) from None
-
-    def _permission(self) -> str:
-        if self._scheme in CREDENTIALS:
-            return f"check {CREDENTIALS[self._scheme]}"
-        return "the server requires a login, which the URL cannot contain; download the file"
+            raise self._error(refusal(error, self._scheme) or _tls(str(error)) or reason(error)) from None
 
     def _error(self, problem: str) -> RemoteError:
         return RemoteError(f"{self._shown}: {problem}")

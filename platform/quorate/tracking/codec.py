@@ -16,6 +16,7 @@ from quorate.errors import UserError
 from quorate.tracking.records import (
     VERSION,
     ArtifactRecord,
+    AttemptRecord,
     CloseRecord,
     Context,
     DatasetRecord,
@@ -23,6 +24,7 @@ from quorate.tracking.records import (
     HeaderRecord,
     MetricsRecord,
     ModelRecord,
+    Outcome,
     RankingRecord,
     Record,
     RunRecord,
@@ -167,6 +169,21 @@ def _end(content: Mapping[str, Any]) -> EndRecord:
     return EndRecord(_text(content["uid"]), status, _integer(content["end_ms"]))
 
 
+def _attempt(content: Mapping[str, Any]) -> AttemptRecord:
+    outcome = content["outcome"]
+    if outcome not in get_args(Outcome):
+        raise ValueError(f"{outcome!r} is no outcome")
+    return AttemptRecord(
+        task=_text(content["task"]),
+        attempt=_integer(content["attempt"]),
+        worker=_text(content["worker"]),
+        start_ms=_integer(content["start_ms"]),
+        end_ms=_integer(content["end_ms"]),
+        outcome=outcome,
+        restored=content.get("restored") is True,
+    )
+
+
 def _close(content: Mapping[str, Any]) -> CloseRecord:
     return CloseRecord()
 
@@ -181,6 +198,7 @@ _READERS: dict[str, Callable[[Mapping[str, Any]], Record]] = {
     ModelRecord.kind: _model,
     RankingRecord.kind: _ranking,
     EndRecord.kind: _end,
+    AttemptRecord.kind: _attempt,
     CloseRecord.kind: _close,
 }
 _FIELDS = {record: tuple(each.name for each in fields(record)) for record in get_args(Record)}

@@ -17,6 +17,7 @@ from quorate.tracking.codec import parse, serialize
 from quorate.tracking.records import (
     VERSION,
     ArtifactRecord,
+    AttemptRecord,
     CloseRecord,
     Context,
     DatasetRecord,
@@ -130,6 +131,10 @@ class Journal:
 
     def end(self, uid: str, status: Status, end_ms: int) -> None:
         self._append(EndRecord(uid, status, end_ms))
+
+    def attempt(self, record: AttemptRecord) -> None:
+        """Add an attempt at a task that has ended."""
+        self._append(record)
 
     def close(self) -> None:
         """Write the last record, after which the shipper ends; a second call does nothing."""

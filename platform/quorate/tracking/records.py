@@ -180,6 +180,34 @@ class EndRecord:
     """End time in milliseconds since 1970."""
 
 
+Outcome = Literal[
+    "fitted", "predicted", "extracted", "failed", "diverged", "lost", "memory", "stopped", "cancelled", "out of time"
+]
+"""How an attempt at a task ended; `lost` if its worker or its node died."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """One attempt at a task, when it has ended. Journals of earlier versions have none."""
+
+    kind: ClassVar[str] = "attempt"
+    task: str
+    """The task in words, such as `cnn fold 3`."""
+    attempt: int
+    worker: str
+    """The machine and the process that ran it, as `HOST:PROCESS`."""
+    start_ms: int
+    end_ms: int
+    """Start and end in milliseconds since 1970."""
+    outcome: Outcome
+    restored: bool = False
+    """Whether it continued from a checkpoint."""
+
+    @property
+    def host(self) -> str:
+        return self.worker.rpartition(":")[0] or self.worker
+
+
 @dataclass(frozen=True, slots=True)
 class CloseRecord:
     """The last record of a journal."""
@@ -197,5 +225,6 @@ Record = (
     | ModelRecord
     | RankingRecord
     | EndRecord
+    | AttemptRecord
     | CloseRecord
 )

@@ -11,6 +11,7 @@ import ray
 
 from quorate.execution.assignment import Assignment
 from quorate.execution.events import Event, Fitted
+from quorate.execution.ray.pieces import MOST_UNREAD, Arrivals, Piece
 from quorate.plan.tasks import Resources, Task
 
 
@@ -39,23 +40,31 @@ class Actor:
     stream: Any = None
     running: dict[str, Assignment] = field(default_factory=dict)
     """The running tasks by their keys, until their last events: one, or those of a pack."""
+    arrivals: Arrivals = field(default_factory=Arrivals)
     log: str = ""
     due: float | None = None
     """The deadline that the worker has for its task, on the driver's clock; None before the task has started."""
 
     def begin(self, assignments: list[Assignment]) -> None:
         self.running = {one.task.key: replace(one, restored=None, files=None) for one in assignments}
-        self.log, self.due = "", None
-        self.stream = self.handle.work.options(num_returns="streaming").remote(assignments)
+        self.log, self.due, self.arrivals = "", None, Arrivals()
+        work = self.handle.work.options(num_returns="streaming", _generator_backpressure_num_objects=MOST_UNREAD)
+        self.stream = work.remote(assignments)
 
-    def next_event(self) -> Event | None:
-        """The next event; None at the end of the task. Raises `RayError` if the worker has died."""
+    def next_event(self) -> Event | Piece | None:
+        """The next event, or a piece of its contents, which is kept here; None at the end of the task.
+
+        Raises `RayError` if the worker has died, and `OSError` if the disk for temporary files is full.
+        """
         try:
-            event: Event = _owned(ray.get(next(self.stream)))
+            item: Event | Piece = ray.get(next(self.stream))
         except StopIteration:
             self.stream = None
             return None
-        return event
+        if isinstance(item, Piece):
+            self.arrivals.add(item)
+            return item
+        return self.arrivals.completed(_owned(item))
 
 
 def _owned(event: Event) -> Event:

@@ -21,6 +21,7 @@ from quorate.execution.ray.draining import Draining
 from quorate.execution.ray.health_checks import HealthChecks
 from quorate.execution.ray.nodes import Nodes
 from quorate.execution.ray.pending_actors import PendingActors
+from quorate.execution.ray.pieces import Arrivals, Piece
 from quorate.execution.ray.worker import Worker
 from quorate.plan.groups import NODE_ID
 from quorate.plan.tasks import DataAddition, JobData, Resources
@@ -38,7 +39,8 @@ class ActorPool:
 
     An idle actor is used again for a unit with the same resources. It is given up when a waiting unit lacks what it
     holds, and after `_IDLE_SECONDS`. Pending actors wait for new nodes (`want`). The data of the job are placed once,
-    and additions are sent to each actor. No actor starts on the nodes `without`.
+    and additions are sent to each actor. No actor starts on the nodes `without`. `own` if this machine is
+    the only node.
     """
 
     def __init__(
@@ -48,8 +50,10 @@ class ActorPool:
         autoscaler: Autoscaler,
         destination: Destination | None,
         without: frozenset[str] = frozenset(),
+        *,
+        own: bool = False,
     ) -> None:
-        self._without = without
+        self._without, self._own = without, own
         nodes.leave_out(without)
         self._data, self._nodes, self._autoscaler = ray.put(data), nodes, autoscaler
         # not as a plain argument, which Ray keeps in the table of actors: it may hold credentials
@@ -115,11 +119,16 @@ class ActorPool:
         return [self._busy[one] for one in found]
 
     def any_ready(self) -> bool:
-        """Whether an actor has an event now."""
+        """Whether an actor has an event now, or a part of one has arrived."""
+        if any(len(actor.arrivals) for actor in self._busy.values()):
+            return True
         return bool(self._busy and ray.wait(list(self._busy), num_returns=1, timeout=0)[0])
 
-    def next_event(self, actor: Actor) -> Event | None:
-        """The next event of a busy actor; None at the end of its task. Raises `RayError` if it has died."""
+    def next_event(self, actor: Actor) -> Event | Piece | None:
+        """The next event of a busy actor, or a piece of it; None at the end of its task.
+
+        Raises `RayError` if the actor has died, and `OSError` if the disk for temporary files is full.
+        """
         stream = actor.stream
         event = actor.next_event()
         if event is None:
@@ -138,7 +147,7 @@ class ActorPool:
             ray.kill(actor.handle, no_restart=True)
         if actor.stream is not None:
             del self._busy[actor.stream]
-        actor.stream, actor.running = None, {}
+        actor.stream, actor.running, actor.arrivals = None, {}, Arrivals()
         idle = self._idle.get(actor.resources, [])
         if actor in idle:
             idle.remove(actor)
@@ -229,7 +238,7 @@ class ActorPool:
             others = {NODE_ID: f"!in({','.join(sorted(without))})"}
             options["label_selector"] = others | options.get("label_selector", {})
         actor_class: Any = Worker
-        return actor_class.options(**options).remote(self._data, self._destination)
+        return actor_class.options(**options).remote(self._data, self._destination, not self._own)
 
     def _idlers(self) -> list[Actor]:
         """The idle actors, the one that has been idle the longest first."""

@@ -9,6 +9,7 @@ import socket
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from quorate.errors import UserError
 from quorate.registry import own_code
@@ -30,6 +31,9 @@ _SOCKET = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
 NICENESS = "RAY_worker_niceness"
 """Ray's variable for the niceness of its workers. Its default is 15: a worker then gets 3 % of a core that a process
 of niceness 0 wants too (the weights 36 and 1024 of sched(7))."""
+
+
+log = logging.getLogger(__name__)
 
 
 class ClusterError(UserError):
@@ -60,6 +64,7 @@ def start_ray(
         _put_on_path(own_code.own_files())
     import ray
 
+    _keep_messages_of_ray_from_the_screen()
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == "local":
         if too_long := socket_problem():
@@ -84,6 +89,21 @@ def start_ray(
             " (a cluster with token authentication needs RAY_AUTH_MODE=token and its token in ~/.ray/auth_token here)"
         ) from None
     return False
+
+
+def _keep_messages_of_ray_from_the_screen() -> None:
+    """Log Ray's messages about lost workers and nodes instead of printing them to the standard output.
+
+    Ray 2.60 prints them, a paragraph each, even with `log_to_driver=False`; they would break the output of `--json`.
+    Sessions report the same losses in a sentence.
+    """
+    import ray._private.worker as worker
+
+    def to_log(data: dict[str, Any], ignore_prefix: bool) -> None:
+        for line in data["lines"]:
+            log.debug("%s", line)
+
+    worker.print_to_stdstream = to_log
 
 
 def socket_problem() -> str:

@@ -11,9 +11,11 @@ import ray
 
 from quorate.data.decoding import Corrupt, DecodingBatch
 from quorate.execution.base import Policy, Session
+from quorate.execution.metrics import MetricSink
 from quorate.execution.node_waits import NodeWaits, NoNodeError
 from quorate.execution.ray.autoscaling import Autoscaler, actor_options
 from quorate.execution.ray.decoding import RayDecoder
+from quorate.execution.ray.metrics import RayMetrics
 from quorate.execution.ray.nodes import Nodes
 from quorate.execution.ray.probes import Probes
 from quorate.execution.ray.session import RaySession
@@ -94,10 +96,13 @@ class RayExecutor(RayDecoder):
         while self._requests:
             ray.kill(self._requests.pop())
 
+    def metrics(self, run: str) -> MetricSink:
+        return RayMetrics(run)
+
     @contextmanager
     def open(self, data: JobData, policy: Policy) -> Iterator[Session]:
         without = self._probes.left_out
-        session = RaySession(data, policy, self._nodes, self._autoscaler, self._wait_seconds, without)
+        session = RaySession(data, policy, self._nodes, self._autoscaler, self._wait_seconds, without, own=self._own)
         self._withdraw_requests()
         try:
             yield session

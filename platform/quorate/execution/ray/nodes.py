@@ -26,6 +26,17 @@ class Nodes:
         self._slots: dict[Resources, int] = {}
         self._left_out: frozenset[str] = frozenset()
         self._read_at = -_REFRESH_SECONDS
+        self._addresses: dict[str, str] = {}
+
+    def address(self, node: str) -> str:
+        """The address of a node that has been alive; its id if it is not known."""
+        return self._addresses.get(node, node)
+
+    def lost_host(self, node: str) -> str:
+        """The address of a node that Ray has declared dead; empty if it has not."""
+        self.look_again()
+        self._read()
+        return "" if not node or any(one["NodeID"] == node for one in self._all) else self.address(node)
 
     def slots(self, resources: Resources) -> int:
         """The number of units with these resources that fit on the nodes."""
@@ -80,6 +91,7 @@ class Nodes:
     def _read(self) -> list[dict[str, Any]]:
         if time.monotonic() - self._read_at > _REFRESH_SECONDS:
             self._all = [node for node in ray.nodes() if node["Alive"]]
+            self._addresses |= {node["NodeID"]: node["NodeManagerAddress"] for node in self._all}
             self._nodes = [node for node in self._all if node["NodeID"] not in self._left_out]
             self._totals, self._slots = {}, {}
             self._read_at = time.monotonic()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -24,6 +24,7 @@ from quorate.execution.ray.autoscaling import Autoscaler
 from quorate.execution.ray.health_checks import SILENT_SECONDS
 from quorate.execution.ray.heartbeats import Heartbeats
 from quorate.execution.ray.nodes import Nodes
+from quorate.execution.ray.pieces import Piece
 from quorate.execution.ray.worker_signals import cause_of_death
 from quorate.execution.silence import SilenceWatch
 from quorate.plan.tasks import DataAddition, JobData, Task, Unit
@@ -50,11 +51,13 @@ class RaySession:
         autoscaler: Autoscaler,
         wait_for_nodes: float,
         without: frozenset[str],
+        *,
+        own: bool,
     ) -> None:
         self._backlog = Backlog(policy, nodes.most_memory, nodes.whole)
         self._nodes, self._autoscaler = nodes, autoscaler
         self._waits, self._look_at = NodeWaits(autoscaler, wait_for_nodes), 0.0
-        self._pool = ActorPool(data, nodes, autoscaler, policy.destination, without)
+        self._pool = ActorPool(data, nodes, autoscaler, policy.destination, without, own=own)
         self._silence, self._heartbeats = SilenceWatch(policy.patience, data), Heartbeats(policy.patience.frozen)
         self._agenda, self._workers = policy.agenda, policy.workers
         self._stopping = self._wants_checkpoint = self._told_to_stop = False
@@ -133,7 +136,8 @@ class RaySession:
             return
         self._look_at = time.monotonic() + _LOOK_SECONDS
         for actor in self._pool.on_silent_nodes():
-            yield from self._lost(actor, TimeoutError(f"its node has not answered for {SILENT_SECONDS:.0f} s"))
+            silent = f"host {self._nodes.address(actor.node)} has not answered for {SILENT_SECONDS:.0f} s"
+            yield from self._lost(actor, TimeoutError(silent))
         yield from self._scale()
 
     def _scale(self) -> Iterator[Event]:
@@ -166,6 +170,9 @@ class RaySession:
             return
         if event is None:
             self._go_on(actor)
+            return
+        if isinstance(event, Piece):
+            self._silence.hear(assignment.task for assignment in actor.running.values())
             return
         if isinstance(event, Started):
             actor.log, actor.due = event.log, 0.0
@@ -206,17 +213,11 @@ class RaySession:
 
     def _give_up(self, actor: Actor, cause: Exception | str) -> Iterator[Event]:
         """End a worker that has died or is ended for a reason; its tasks count as lost."""
-        tasks, log = [assignment.task for assignment in actor.running.values()], _read(actor.log)
+        tasks = [assignment.task for assignment in actor.running.values()]
         self._silence.forget(tasks)
-        failures = [Failed(task, 0, "lost", str(cause), _tail(log), actor.log) for task in tasks]
-        if isinstance(cause, OutOfMemoryError):
-            used = used_when_ended(str(cause), actor.handle._actor_id.hex())
-            each = MemoryUse(used.node // max(len(tasks), 1)) if used is not None else None
-            failures = [replace(one, status="memory", message=_ENDED_FOR_MEMORY, used=each) for one in failures]
-        elif isinstance(cause, Exception):
-            reason = cause_of_death(str(cause) or type(cause).__name__, log)
-            failures = [replace(one, message=f"the worker died: {reason}") for one in failures]
-        yield from self._backlog.lost(failures)
+        if isinstance(cause, RayError) and (host := self._nodes.lost_host(actor.node)):
+            cause = f"host {host} was lost"
+        yield from self._backlog.lost(_failures(actor, tasks, cause))
         self._retire(actor)
 
     def _end_silent(self) -> Iterator[Event]:
@@ -307,6 +308,22 @@ class RaySession:
         for actor in self._pool.busy:
             if self._backlog.cancel_next(task, actor.rest):
                 return
+
+
+def _failures(actor: Actor, tasks: Sequence[Task], cause: Exception | str) -> list[Failed]:
+    """The failures of the tasks of a worker that has died or is ended for a reason."""
+    log = _read(actor.log)
+    failures = [Failed(task, 0, "lost", str(cause), _tail(log), actor.log) for task in tasks]
+    if isinstance(cause, OutOfMemoryError):
+        used = used_when_ended(str(cause), actor.handle._actor_id.hex())
+        each = MemoryUse(used.node // max(len(tasks), 1)) if used is not None else None
+        return [replace(one, status="memory", message=_ENDED_FOR_MEMORY, used=each) for one in failures]
+    if isinstance(cause, TimeoutError):
+        return failures
+    if isinstance(cause, Exception):
+        reason = cause_of_death(str(cause) or type(cause).__name__, log)
+        return [replace(one, message=f"the worker died: {reason}") for one in failures]
+    return failures
 
 
 def _read(log: str) -> str | None:

@@ -24,6 +24,7 @@ from quorate.report.page.sections import (
     mistakes,
     repeat,
     summary,
+    timeline,
     uncertainty,
     value,
 )
@@ -66,6 +67,7 @@ def sections_of(run: RunData, values: Values) -> Iterator[Section]:
         cost.section(run, values),
         uncertainty.section(run),
         mistakes.section(run),
+        timeline.section(run),
         repeat.section(run),
     )
     yield from (section for section in made if section is not None)

@@ -16,6 +16,7 @@ from quorate.ensemble.dependence import INDEPENDENT, Dependence
 from quorate.registry import KindParams
 from quorate.report.curve_findings import Curves
 from quorate.runs.leaderboard import Leaderboard, SplitName
+from quorate.tracking.records import AttemptRecord
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +68,8 @@ class RunData:
     """Pairs of name and value: machine, times, data."""
     recipe: Reproduction
     curves: Mapping[str, Curves] = field(default_factory=dict)
+    attempts: Sequence[AttemptRecord] = ()
+    """The attempts at tasks, by their start."""
     combiner: Combiner[KindParams] | None = None
     """The combiner of the job, or the candidate that the combiner chose; None if it cannot be loaded."""
     seed: int = 0

@@ -1,0 +1,72 @@
+"""The attempts at tasks in the journal: each with its worker, its times and how it ended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.tiny import plan_of
+
+from quorate.execution.events import Failed, OutOfTime, Reported, Started
+from quorate.job.attempt_log import AttemptLog
+from quorate.plan.tasks import FitTask
+from quorate.tracking.journal import Journal
+from quorate.tracking.timeline import attempts
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    return Journal(tmp_path / "journal.jsonl")
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The seconds that `time.time_ns` gives, in a list that the test changes."""
+    seconds = [100]
+    monkeypatch.setattr("quorate.job.attempt_log.time.time_ns", lambda: seconds[0] * 10**9)
+    return seconds
+
+
+@pytest.fixture
+def task() -> FitTask:
+    return plan_of("{svm: {kind: svm}}").tasks[0]
+
+
+def test_a_lost_attempt_and_its_repetition_are_two_records(journal: Journal, clock: list[int], task: FitTask) -> None:
+    log = AttemptLog(journal)
+
+    log.on(Started(task, 1, "a:1"))
+    clock[0] = 103
+    log.on(Failed(task, 1, "lost", "the worker died", final=False))
+    clock[0] = 104
+    log.on(Started(task, 2, "b:2", restored=True, epochs=3))
+    clock[0] = 110
+    log.on(OutOfTime(task, True, "it was too slow"))
+
+    found = [(one.task, one.attempt, one.host, one.start_ms, one.end_ms, one.outcome) for one in attempts(journal.path)]
+    assert found == [
+        (task.title, 1, "a", 100_000, 103_000, "lost"),
+        (task.title, 2, "b", 104_000, 110_000, "out of time"),
+    ]
+
+
+def test_an_attempt_that_moves_to_another_node_ends_with_its_newest_event(
+    journal: Journal, clock: list[int], task: FitTask
+) -> None:
+    log = AttemptLog(journal)
+
+    log.on(Started(task, 1, "a:1"))
+    clock[0] = 105
+    log.on(Reported(task, 1, {}))
+    clock[0] = 130  # its node was drained meanwhile
+    log.on(Started(task, 1, "b:2"))
+    log.on(OutOfTime(task, True, "it was too slow"))
+
+    (first, _) = attempts(journal.path)
+    assert (first.end_ms, first.outcome) == (105_000, "stopped")
+
+
+def test_a_task_that_never_started_is_no_attempt(journal: Journal, task: FitTask) -> None:
+    AttemptLog(journal).on(OutOfTime(task, False, "there was no time for it"))
+
+    assert attempts(journal.path) == []
