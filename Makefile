@@ -3,6 +3,9 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 UNMARKED := not slow and not gpu and not chaos and not browser and not system
 
+COMPILE := .uv/bin/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+  --no-emit-index-url --no-annotate --custom-compile-command "make lock" --quiet
+
 .PHONY: train test test-quick test-all lint format lock bench wheel setup clean
 
 ## train: set everything up and train the ensemble of pipelines/digits.yaml
@@ -34,11 +37,12 @@ format: setup
 bench: setup
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks
 
-## lock: resolve pyproject.toml again; no index URL is written
+# XGBoost asks for NCCL of CUDA 12, whose file would replace that of torch; it is used only on several GPUs at once.
+## lock: resolve pyproject.toml again, for development and for the image; no index URL is written
 lock: .uv/bin/uv
-	.uv/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
-	  --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" \
-	  --quiet $(LOCKFLAGS) -o requirements.lock
+	$(COMPILE) --extra dev $(LOCKFLAGS) -o requirements.lock
+	$(COMPILE) --extra onnx --extra boosting --extra server --constraints requirements.lock \
+	  --no-emit-package nvidia-nccl-cu12 $(LOCKFLAGS) -o requirements-runtime.lock
 
 ## wheel: the package as dist/quorate-VERSION-py3-none-any.whl, to be installed elsewhere
 wheel: .uv/bin/uv

@@ -26,6 +26,7 @@ from starlette.applications import Starlette
 from quorate.bundle import MANIFEST, Bundle, DeviceChoice, QuorumLost, read_manifest
 from quorate.data.signature import TableSignature
 from quorate.data.table import ColumnError
+from quorate.runs.lookup import bundle_folder
 from quorate.serving.batcher import Rows
 from quorate.serving.errors import ModelFailed, ModelUnavailable, QuorumMissing, RowRefused
 from quorate.serving.front import Front
@@ -60,11 +61,13 @@ class EnsembleReplica:
     """All members of one version in one process. A single thread predicts, so that the event loop stays free."""
 
     def __init__(
-        self, folder: str, *, version: str, threads: int, device: DeviceChoice, allow_code: bool = False
+        self, run: str, *, version: str | None, threads: int, device: DeviceChoice, allow_code: bool = False
     ) -> None:
-        self._version = version
+        """`run` is a bundle folder or a run, which is downloaded if necessary. Raises `ValueError` if its version is
+        not `version`, unless that is None."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="predict")
-        self._model = self._thread.submit(_load, Path(folder), version, threads, device, allow_code).result()
+        loaded = self._thread.submit(_load, run, version, threads, device, allow_code)
+        self._model, self._version = loaded.result()
 
     async def predict(self, rows: Rows, members: bool) -> Scores:
         return await asyncio.get_running_loop().run_in_executor(
@@ -78,14 +81,16 @@ class EnsembleReplica:
         return description(self._model.manifest, self._version)
 
 
-def _load(folder: Path, version: str, threads: int, device: DeviceChoice, allow_code: bool) -> Bundle:
-    if version_of(folder) != version:
+def _load(run: str, version: str | None, threads: int, device: DeviceChoice, allow_code: bool) -> tuple[Bundle, str]:
+    folder = bundle_folder(run)
+    found = version_of(folder)
+    if version not in (None, found):
         raise ValueError(f"{folder} contains a different model from that of version {version}")
     model = Bundle.load(folder, allow_code=allow_code, device=device)
     if "torch" in sys.modules:
         # PyTorch's number of threads is set per thread, so it is set in the thread that predicts
         sys.modules["torch"].set_num_threads(threads)
-    return model
+    return model, found
 
 
 def _inputs(model: Bundle, rows: Rows) -> NDArray[np.uint8] | pd.DataFrame:
@@ -139,10 +144,9 @@ class CurrentVersion:
         assert self._pinned is not None, "the front answers only after its first `switch`"
         return self._pinned
 
-    async def switch(self, application: str) -> None:
-        """Make `application` the current version once it responds."""
-        handle = serve.get_app_handle(application)
-        model: ModelInfo = await ask(handle, "info", timeout_s=self._timeout_s)
+    async def switch(self, handle: Any, *, timeout_s: float) -> None:
+        """Make the version that a Serve handle calls the current one, once it responds."""
+        model: ModelInfo = await ask(handle, "info", timeout_s=timeout_s)
         self._pinned = PinnedVersion(handle, model, timeout_s=self._timeout_s)
 
 
@@ -184,15 +188,18 @@ async def ask(handle: Any, method: str, *arguments: Any, timeout_s: float) -> An
 )
 @serve.ingress()
 class FrontReplica:
-    """The HTTP interface. Its user configuration names the application of the current version."""
+    """The HTTP interface. It sends requests to `ensemble`, a handle, or else to the application that its user
+    configuration names."""
 
-    def __init__(self, *, limits: Limits, token: bytes | None, concurrency: int) -> None:
+    def __init__(self, *, limits: Limits, token: bytes | None, concurrency: int, ensemble: Any = None) -> None:
+        self._ensemble = ensemble
         self._backend = CurrentVersion(timeout_s=limits.request_timeout_s)
         self._front = Front(self._backend, limits=limits, token=token, concurrency=concurrency)
 
-    async def reconfigure(self, config: dict[str, str]) -> None:
-        """Switch to a version if it responds; otherwise raise an error and keep the current version."""
-        await self._backend.switch(config["application"])
+    async def reconfigure(self, config: dict[str, Any]) -> None:
+        """Switch to a version if it responds in time; otherwise raise an error and keep the current version."""
+        handle = serve.get_app_handle(config["application"]) if self._ensemble is None else self._ensemble
+        await self._backend.switch(handle, timeout_s=config["timeout_s"])
 
     def __serve_build_asgi_app__(self) -> Starlette:
         return self._front.app()
@@ -215,6 +222,50 @@ def _why(application: str) -> str:
     return "\n".join(deployment.message for deployment in deployments if deployment.message)
 
 
+def bind_ensemble(
+    run: str,
+    *,
+    version: str | None = None,
+    replicas: int,
+    threads: int,
+    gpus: float,
+    allow_code: bool,
+) -> Any:
+    """Describe the deployment of a version to Serve; see `EnsembleReplica`.
+
+    Each replica predicts on its share `gpus` of an accelerator, or on the CPU if that is 0.
+    """
+    kind: Any = EnsembleReplica  # a cast for mypy: the decorator turns the class into a deployment
+    return kind.options(
+        num_replicas=replicas,
+        ray_actor_options={"num_cpus": threads, "num_gpus": gpus},
+        max_ongoing_requests=SLOTS,
+        max_queued_requests=SLOTS * replicas,
+    ).bind(run, version=version, threads=threads, device="cuda" if gpus else "cpu", allow_code=allow_code)
+
+
+def bind_front(
+    *,
+    limits: Limits,
+    token: bytes | None,
+    concurrency: int,
+    configuration: dict[str, Any],
+    ensemble: Any = None,
+    replicas: int = 1,
+    cpus: float = 0,
+) -> Any:
+    """Describe the deployment of the front to Serve; see `FrontReplica`."""
+    kind: Any = FrontReplica  # as above
+    return kind.options(
+        num_replicas=replicas,
+        ray_actor_options={"num_cpus": cpus},
+        max_ongoing_requests=limits.open_requests,
+        max_queued_requests=limits.open_requests,
+        backpressure_config={"status_code": 503, "retry_after_s": limits.retry_after_s},
+        user_config=configuration,
+    ).bind(limits=limits, token=token, concurrency=concurrency, ensemble=ensemble)
+
+
 def deploy(
     folder: Path,
     *,
@@ -233,20 +284,8 @@ def deploy(
     version = version_of(folder)
     job = read_manifest(folder).job
     application = application_name(job, version)
-    # casts for mypy: the decorator turns the classes into deployments
-    ensemble_kind: Any = EnsembleReplica
-    front_kind: Any = FrontReplica
-    ensemble = ensemble_kind.options(
-        num_replicas=replicas,
-        ray_actor_options={"num_cpus": threads, "num_gpus": gpus},
-        max_ongoing_requests=SLOTS,
-        max_queued_requests=SLOTS * replicas,
-    ).bind(
-        str(folder.resolve()),
-        version=version,
-        threads=threads,
-        device="cuda" if gpus else "cpu",
-        allow_code=allow_code,
+    ensemble = bind_ensemble(
+        str(folder.resolve()), version=version, replicas=replicas, threads=threads, gpus=gpus, allow_code=allow_code
     )
     try:
         serve.run(ensemble, name=application, route_prefix=None)
@@ -254,11 +293,7 @@ def deploy(
         reason = _why(application) or str(error)
         serve.delete(application)
         raise RuntimeError(f"version {version} of {job} does not start: {reason}") from error
-    front = front_kind.options(
-        max_ongoing_requests=limits.open_requests,
-        max_queued_requests=limits.open_requests,
-        backpressure_config={"status_code": 503, "retry_after_s": limits.retry_after_s},
-        user_config={"application": application},
-    ).bind(limits=limits, token=token, concurrency=replicas)
+    configuration = {"application": application, "timeout_s": limits.request_timeout_s}
+    front = bind_front(limits=limits, token=token, concurrency=replicas, configuration=configuration)
     serve.run(front, name=FRONT, route_prefix="/")
     return application
