@@ -15,7 +15,8 @@ LARGE = 16 << 20
 
 PIECE = 2 << 20
 """Bytes of a piece. Ray frees objects that are not used any longer after a second, or when there are 100 of them: with
-larger pieces, more of its object store is in use, and mapped by the driver."""
+larger pieces, more of its object store is in use, and mapped by the driver. For 50 results of 200 MB, the driver grew
+by 272 MB, and with pieces of 8 MiB by 443 MB (`python -m tests.benchmarks.results`)."""
 
 MOST_UNREAD = 8
 """Events and pieces of a worker that the driver has not read, after which it sends no more; its tasks go on. An
