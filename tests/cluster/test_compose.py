@@ -118,6 +118,14 @@ def test_grafana_finds_prometheus_and_the_dashboard_shows_our_metrics() -> None:
     assert {panel["datasource"]["uid"] for panel in dashboard["panels"]} == {source["uid"]}
 
 
+def test_mlflow_names_the_driver_of_postgresql_that_the_image_has() -> None:
+    uri = compose()["services"]["mlflow"]["environment"]["MLFLOW_BACKEND_STORE_URI"]
+
+    # without a name, SQLAlchemy 2.1 imports psycopg 3
+    assert uri.startswith("postgresql+psycopg2://")
+    assert "\npsycopg2-binary==" in (FOLDER.parents[1] / "requirements-runtime.lock").read_text()
+
+
 def test_prometheus_reads_the_port_that_every_node_of_ray_exports() -> None:
     (job,) = yaml.safe_load((FOLDER / "prometheus.yml").read_text())["scrape_configs"]
     (found,) = job["dns_sd_configs"]
