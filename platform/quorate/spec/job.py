@@ -7,8 +7,9 @@ import math
 import re
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -45,12 +46,21 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}"
 """The pattern of the names of jobs and members."""
 
 
+PathLookup = Callable[[Path, Callable[[Path], Path]], Path]
+"""Finds a file or folder that a job file names; its second argument finds it on this machine. Raises `ValueError`."""
+
+
 def _given_path(value: Path, info: ValidationInfo) -> Path:
-    """Resolve a path from the job file's folder, or else from the current folder (for paths in shell variables)."""
     context = info.context or {}
     if context.get("read_before"):
         return value
-    base: Path = context.get("base", Path())
+    here = partial(_existing_path, base=context.get("base", Path()))
+    lookup: PathLookup | None = context.get("lookup")
+    return here(value) if lookup is None else lookup(value, here)
+
+
+def _existing_path(value: Path, base: Path) -> Path:
+    """Resolve a path from the job file's folder, or else from the current folder (for paths in shell variables)."""
     for folder in (base, Path()):
         try:
             path = folder / value.expanduser()
@@ -470,9 +480,12 @@ class Job:
         return SpecError([self.source.problem(loc, message) for loc, message in problems])
 
 
-def load_job(path: Path, overrides: Sequence[str | Override] = ()) -> Job:
-    """Read, override and validate a job file; raises `SpecError` with all of its problems."""
-    return validate(jobfile.read(path, overrides), base=path.parent)
+def load_job(path: Path, overrides: Sequence[str | Override] = (), lookup: PathLookup | None = None) -> Job:
+    """Read, override and validate a job file; raises `SpecError` with all of its problems.
+
+    `lookup` finds the files that it names, by default on this machine.
+    """
+    return validate(jobfile.read(path, overrides), base=path.parent, lookup=lookup)
 
 
 def spec_of_run(path: Path) -> JobSpec:
@@ -495,14 +508,14 @@ def record_of(spec: JobSpec) -> bytes:
     return to_json(tree, indent=1)
 
 
-def validate(source: Source, *, base: Path) -> Job:
+def validate(source: Source, *, base: Path, lookup: PathLookup | None = None) -> Job:
     """Turn a parsed file into a `Job`; raises `SpecError`.
 
     Users' own code is searched for in `base`, then in the current folder.
     """
     own_code.add_search_folders(base, Path())
     try:
-        spec = JobSpec.model_validate(source.tree, context={"base": base})
+        spec = JobSpec.model_validate(source.tree, context={"base": base, "lookup": lookup})
     except ValidationError as error:
         raise SpecError(list(_problems(error, source))) from None
     return Job(spec, source)
