@@ -1,4 +1,4 @@
-"""Jobs submitted to the head of a real cluster that requires a token, with only its dashboard's port."""
+"""Jobs submitted to the head of a real cluster that requires a token, of which only the dashboard's port is used."""
 
 from __future__ import annotations
 
@@ -11,87 +11,205 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from tests.clusters import Host, hosts, start_guarded_head
+from sklearn.datasets import load_digits
+from tests.clusters import SUBNET, Host, hosts, start_guarded_head
 from tests.jobs import NET, Here
 
 TOKEN = "3f" * 32
 JOB: dict[str, Any] = {
     "name": "sent",
-    "data": {"kind": "digits", "limit": 300},
+    "data": {"kind": "digits", "limit": 200},
     "validation": {"folds": 2},
-    "members": {"logistic": {"kind": "logistic"}, "cnn": {**NET, "epochs": 3}},
+    "members": {"logistic": {"kind": "logistic"}, "cnn": {**NET, "epochs": 2}},
     "execution": {"checkpoint_seconds": 0},
     "tracking": {"enabled": False},
 }
-LONG = {**JOB, "name": "long", "members": {"logistic": {"kind": "logistic"}, "cnn": {**NET, "epochs": 400}}}
+OWN_JOB: dict[str, Any] = {
+    **JOB,
+    "name": "own",
+    "data": {"kind": "npz", "train": "rows/digits.npz", "test": {"fraction": 0.2}},
+    "members": {"mine": {"kind": "my_members:neighbours", "near": 3}, "cnn": {**NET, "epochs": 40}},
+}
+ENDLESS = {**JOB, "name": "endless", "members": {"cnn": {**NET, "epochs": 5000}}}
+PIXELS = (load_digits().images * 15).astype(np.uint8)
+OWN_CODE = """
+from sklearn.neighbors import KNeighborsClassifier
+
+def neighbours(near: int = 5):
+    return KNeighborsClassifier(n_neighbors=near)
+"""
 
 
 class Cluster:
-    """A head, and commands on this machine that reach only its dashboard."""
+    """A head, and commands on this machine that know only the address of its dashboard."""
 
-    def __init__(self, head: Host, dashboard: str, folder: Path) -> None:
-        self.head, self.dashboard, self.here = head, dashboard, Here(folder)
-        self.home = head.folder / "quorate"
-        self.environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, "HOME": str(folder)}
-        self.environment["RAY_API_SERVER_ADDRESS"] = dashboard
+    def __init__(self, head: Host, dashboard: str) -> None:
+        self.head, self.dashboard = head, dashboard
 
-    def command(self, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
-        return self.here.command(*words, **{**self.environment, **more})
+    def environment(self, **more: str) -> dict[str, str]:
+        known = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, "RAY_API_SERVER_ADDRESS": self.dashboard}
+        return {**known, **more}
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        return self.here.start(*words, **self.environment)
+    def command(self, here: Here, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+        return here.command(*words, **self.environment(**more))
 
-    def facts(self, name: str) -> dict[str, Any]:
-        done = self.command("status", name, "--json")
+    def facts(self, here: Here, name: str) -> dict[str, Any]:
+        done = self.command(here, "status", name, "--json")
         assert done.returncode == 0, done.stderr
         found: dict[str, Any] = json.loads(done.stdout)
         return found
 
-    def wait_for(self, text: str, name: str) -> None:
+    def wait_for(self, here: Here, text: str, name: str) -> None:
         deadline = time.monotonic() + 120
-        while text not in str(self.facts(name)):
-            assert time.monotonic() < deadline, (self.facts(name), self.command("logs", name).stdout)
+        while text not in str(facts := self.facts(here, name)):
+            assert time.monotonic() < deadline, (facts, self.command(here, "logs", name).stdout)
             time.sleep(0.3)
 
-    def driver(self) -> int:
+    def driver(self, name: str) -> int:
         """The number of the driver's process."""
         for pid in self.head.pids():
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            if b"quorate" in words and b"driver" in words:
+            if Path(f"/proc/{pid}/cmdline").read_bytes().endswith(f"quorate\0driver\0{name}\0".encode()):
                 return pid
-        raise AssertionError("no driver runs")
+        raise AssertionError(f"{name} has no driver")
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
     with hosts(1) as (head,):
-        yield Cluster(head, start_guarded_head(head, TOKEN), tmp_path)
+        yield Cluster(head, start_guarded_head(head, TOKEN))
 
 
-def in_this_process(job: dict[str, Any], folder: Path) -> str:
-    folder.mkdir()
-    sha: str = Here(folder).run({**job, "execution": {**job["execution"], "executor": "local"}})["oof_sha256"]
+def in_this_process(here: Here, job: dict[str, Any]) -> str:
+    sha: str = here.run({**job, "execution": {**job["execution"], "executor": "local"}})["oof_sha256"]
     return sha
 
 
-@pytest.mark.system
-def test_a_submitted_job_is_followed_to_its_end_and_its_run_is_fetched_and_predicts(
-    cluster: Cluster, tmp_path: Path
-) -> None:
-    (tmp_path / "rows").mkdir()
-    cluster.here.write(JOB)
+def id_in(said: str) -> str:
+    (name,) = [line.split()[2].rstrip(";") for line in said.splitlines() if line.startswith("submitted as ")]
+    return name
 
-    done = cluster.command("submit", "job.yaml")
+
+@pytest.mark.system
+def test_a_submitted_job_is_followed_to_its_end_and_its_bundle_predicts_here(cluster: Cluster, tmp_path: Path) -> None:
+    here = Here(tmp_path)
+    here.write(JOB)
+
+    done = cluster.command(here, "submit", "job.yaml")
 
     assert done.returncode == 0, done.stdout + done.stderr
-    (name,) = [line.split()[-1] for line in done.stdout.splitlines() if line.startswith("submitted as ")]
     assert "[4/4]" in done.stdout and "calibrated_greedy" in done.stdout, "the lines of the driver"
-    assert TOKEN not in done.stdout + done.stderr
-    fetched = cluster.command("fetch", name, "--json")
+    fetched = cluster.command(here, "fetch", id_in(done.stdout), "--json")
     assert fetched.returncode == 0, fetched.stderr
     run = tmp_path / json.loads(fetched.stdout)["run"]
     board = json.loads((run / "leaderboard.json").read_text())
-    assert board["oof_sha256"] == in_this_process(JOB, tmp_path / "local")
-    print(done.stdout)
-    print(sorted(map(str, run.rglob("*"))))
+    assert (run / "report.html").is_file()
+    assert TOKEN not in done.stdout + done.stderr + fetched.stdout + fetched.stderr
+    assert board["oof_sha256"] == in_this_process(here, JOB)
+    np.savez(tmp_path / "new.npz", images=PIXELS[:20])
+    predicted = here.command("predict", "new.npz", "--run", str(run), "-o", "new.csv")
+    assert predicted.returncode == 0, predicted.stderr
+    assert len((tmp_path / "new.csv").read_text().splitlines()) == 21
+
+
+@pytest.mark.slow
+def test_a_job_that_loses_its_driver_goes_on_when_it_is_submitted_again(cluster: Cluster, tmp_path: Path) -> None:
+    here = Here(tmp_path)
+    here.write(OWN_JOB)
+    (tmp_path / "my_members.py").write_text(OWN_CODE)
+    (tmp_path / "rows").mkdir()
+    np.savez(tmp_path / "rows/digits.npz", images=PIXELS[:300], labels=load_digits().target[:300])
+
+    following = here.start("submit", "job.yaml", **cluster.environment())
+    assert following.stdout is not None
+    name = id_in(following.stdout.readline())
+    cluster.wait_for(here, "epoch", name)
+    following.send_signal(signal.SIGINT)
+    said, _ = following.communicate(timeout=20)
+    assert following.returncode == 130 and f"detached; {name} goes on" in said
+    second = cluster.command(here, "submit", "job.yaml", "--detach")
+    assert f"this job runs already: {name}" in second.stdout and second.returncode == 0
+
+    os.kill(cluster.driver(name), signal.SIGKILL)
+    cluster.wait_for(here, "was killed (SIGKILL)", name)
+    again = cluster.command(here, "submit", "job.yaml", "--wait", "--json")
+
+    assert again.returncode == 0, again.stdout + again.stderr
+    result = json.loads(again.stdout)
+    assert result["id"] == f"{name}-2" and f"it continues the work of {name}" in again.stderr
+    assert result["leaderboard"]["oof_sha256"] == in_this_process(here, OWN_JOB)
+    log = cluster.command(here, "logs", f"{name}-2")
+    assert "continues from its checkpoint" in log.stdout
+    member = cluster.command(here, "logs", f"{name}-2", "--member", "cnn", "--fold", "2")
+    assert "from a checkpoint" in member.stdout and "epoch 40" in member.stdout
+    third = cluster.command(here, "submit", "job.yaml")
+    assert third.returncode == 0 and f"this job is finished already: {name}-2" in third.stdout
+    assert "ensemble" in third.stdout, "its leaderboard"
+    listed = cluster.command(here, "status", "--json")
+    states = {job["id"]: job["state"] for job in json.loads(listed.stdout)}
+    assert states[name] == "failed" and states[f"{name}-2"] == "finished"
+
+
+@pytest.mark.slow
+def test_a_job_that_is_stopped_keeps_its_checkpoints(cluster: Cluster, tmp_path: Path) -> None:
+    here = Here(tmp_path)
+    here.write(ENDLESS)
+    name = id_in(cluster.command(here, "submit", "job.yaml", "--detach").stdout)
+    cluster.wait_for(here, "epoch", name)
+
+    since = time.monotonic()
+    stopped = cluster.command(here, "stop", name)
+    seconds = time.monotonic() - since
+
+    assert stopped.returncode == 0 and f"stopped {name}; finished tasks and checkpoints are kept" in stopped.stdout
+    assert seconds < 30, "the driver ends by itself, before SIGKILL"
+    assert "interrupted (SIGTERM)" in cluster.command(here, "logs", name).stdout
+    assert cluster.facts(here, name)["state"] == "stopped"
+    waiting = cluster.command(here, "submit", "job.yaml", "--detach")
+    assert f"it continues the work of {name}" in waiting.stdout
+    cluster.wait_for(here, "epoch", f"{name}-2")
+    assert "continues from its checkpoint" in cluster.command(here, "logs", f"{name}-2").stdout
+    assert cluster.command(here, "stop", f"{name}-2").returncode == 0
+
+
+@pytest.mark.slow
+def test_a_refused_token_is_distinguished_from_an_absent_cluster_within_five_seconds(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    here = Here(tmp_path)
+    here.write(JOB)
+    cases = {
+        "refuses the token of this machine (RAY_AUTH_TOKEN)": {"RAY_AUTH_TOKEN": "wrong" * 8},
+        "requires a token, and RAY_AUTH_MODE=disabled sends none": {"RAY_AUTH_MODE": "disabled"},
+        "no Ray dashboard answers": {"RAY_API_SERVER_ADDRESS": f"http://{SUBNET}.77:8265"},
+    }
+    for message, variables in cases.items():
+        since = time.monotonic()
+        done = cluster.command(here, "submit", "job.yaml", **variables)
+        seconds = time.monotonic() - since
+
+        assert done.returncode == 2 and message in done.stderr, done.stderr
+        assert "wrong" not in done.stderr and TOKEN not in done.stderr
+        print(f"{message}: {seconds:.1f} s")
+        assert seconds < 5
+
+
+@pytest.mark.slow
+def test_a_bundle_of_100_mb_is_fetched_through_the_dashboard(cluster: Cluster, tmp_path: Path) -> None:
+    here = Here(tmp_path)
+    big = {
+        **JOB,
+        "name": "big",
+        "members": {"net": {"kind": "net", "arch": "mlp", "epochs": 1, "hidden": [5000, 2500]}},
+    }
+    here.write(big)
+    done = cluster.command(here, "submit", "job.yaml", "--wait")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    since = time.monotonic()
+    fetched = cluster.command(here, "fetch", id_in(done.stdout))
+    seconds = time.monotonic() - since
+
+    assert fetched.returncode == 0, fetched.stderr
+    print(fetched.stdout, f"{seconds:.1f} s")
