@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -64,10 +65,11 @@ def test_a_job_arrives_with_its_files(sent: Shipment, tmp_path: Path) -> None:
     there = unpack(sent, tmp_path)
     write_rows(tmp_path / "mine" / "rows.npz", rows=2)  # after it was sent
 
-    received = receive(there)
+    received = receive(there, tmp_path / "kept")
+    shutil.rmtree(there)  # as Ray does some time later
 
     path = train_of(received.job.spec.data)
-    assert isinstance(path, Path) and path.is_relative_to(there) and len(np.load(path)["labels"]) == 8
+    assert isinstance(path, Path) and path.is_relative_to(tmp_path / "kept") and len(np.load(path)["labels"]) == 8
     assert received.store == "s3://bucket/store" and received.runs is None
     here = sent.job.spec.model_dump()
     assert received.job.spec.model_dump() == here | {"data": here["data"] | {"train": path}}
@@ -143,4 +145,4 @@ def test_a_declared_path_that_the_cluster_lacks_is_an_error_there(tmp_path: Path
     there = unpack(load(write_job(tmp_path, "/shared/big/rows.npz"), "/shared"), tmp_path)
 
     with pytest.raises(SpecError, match=r"job\.yaml:5: data\.train: .*there is no '/shared/big/rows\.npz'"):
-        receive(there)
+        receive(there, tmp_path / "kept")

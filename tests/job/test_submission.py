@@ -30,9 +30,10 @@ OWN_JOB: dict[str, Any] = {
     **JOB,
     "name": "own",
     "data": {"kind": "npz", "train": "rows/digits.npz", "test": {"fraction": 0.2}},
-    "members": {"mine": {"kind": "my_members:neighbours", "near": 3}, "cnn": {**NET, "epochs": 40}},
+    "execution": {"checkpoint_seconds": 0.5},
+    "members": {"mine": {"kind": "my_members:neighbours", "near": 3}, "cnn": {**NET, "epochs": 800}},
 }
-ENDLESS = {**JOB, "name": "endless", "members": {"cnn": {**NET, "epochs": 5000}}}
+ENDLESS = {**JOB, "name": "endless", "members": {"cnn": {**NET, "epochs": 100_000}}}
 PIXELS = (load_digits().images * 15).astype(np.uint8)
 OWN_CODE = """
 from sklearn.neighbors import KNeighborsClassifier
@@ -57,15 +58,26 @@ class Cluster:
 
     def facts(self, here: Here, name: str) -> dict[str, Any]:
         done = self.command(here, "status", name, "--json")
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0, done.stderr + self.command(here, "logs", name).stdout
         found: dict[str, Any] = json.loads(done.stdout)
         return found
 
-    def wait_for(self, here: Here, text: str, name: str) -> None:
+    def wait_for_epoch(self, job: str, epoch: int) -> None:
+        """Wait until the newest run of a job has trained this many epochs, as its logs on the head say."""
         deadline = time.monotonic() + 120
-        while text not in str(facts := self.facts(here, name)):
-            assert time.monotonic() < deadline, (facts, self.command(here, "logs", name).stdout)
-            time.sleep(0.3)
+        while True:
+            runs = sorted((self.head.folder / "quorate/runs").glob(f"{job}-*"), key=lambda run: run.stat().st_mtime)
+            logs = [log.read_text() for run in runs[-1:] for log in run.glob("logs/cnn.*.log")]
+            if any(f" epoch {epoch}:" in log for log in logs):
+                return
+            assert time.monotonic() < deadline, logs
+            time.sleep(0.1)
+
+    def wait_for_end(self, here: Here, name: str) -> dict[str, Any]:
+        deadline = time.monotonic() + 60
+        while (facts := self.facts(here, name))["state"] == "running":
+            assert time.monotonic() < deadline, facts
+        return facts
 
     def driver(self, name: str) -> int:
         """The number of the driver's process."""
@@ -124,7 +136,9 @@ def test_a_job_that_loses_its_driver_goes_on_when_it_is_submitted_again(cluster:
     following = here.start("submit", "job.yaml", **cluster.environment())
     assert following.stdout is not None
     name = id_in(following.stdout.readline())
-    cluster.wait_for(here, "epoch", name)
+    cluster.wait_for_epoch("own", 5)
+    facts = cluster.facts(here, name)
+    assert facts["state"] == "running" and "of 4 fit tasks done; cnn" in facts["progress"]
     following.send_signal(signal.SIGINT)
     said, _ = following.communicate(timeout=20)
     assert following.returncode == 130 and f"detached; {name} goes on" in said
@@ -132,7 +146,7 @@ def test_a_job_that_loses_its_driver_goes_on_when_it_is_submitted_again(cluster:
     assert f"this job runs already: {name}" in second.stdout and second.returncode == 0
 
     os.kill(cluster.driver(name), signal.SIGKILL)
-    cluster.wait_for(here, "was killed (SIGKILL)", name)
+    assert "was killed (SIGKILL)" in cluster.wait_for_end(here, name)["message"]
     again = cluster.command(here, "submit", "job.yaml", "--wait", "--json")
 
     assert again.returncode == 0, again.stdout + again.stderr
@@ -142,7 +156,7 @@ def test_a_job_that_loses_its_driver_goes_on_when_it_is_submitted_again(cluster:
     log = cluster.command(here, "logs", f"{name}-2")
     assert "continues from its checkpoint" in log.stdout
     member = cluster.command(here, "logs", f"{name}-2", "--member", "cnn", "--fold", "2")
-    assert "from a checkpoint" in member.stdout and "epoch 40" in member.stdout
+    assert "from a checkpoint" in member.stdout and "epoch 800" in member.stdout
     third = cluster.command(here, "submit", "job.yaml")
     assert third.returncode == 0 and f"this job is finished already: {name}-2" in third.stdout
     assert "ensemble" in third.stdout, "its leaderboard"
@@ -156,7 +170,7 @@ def test_a_job_that_is_stopped_keeps_its_checkpoints(cluster: Cluster, tmp_path:
     here = Here(tmp_path)
     here.write(ENDLESS)
     name = id_in(cluster.command(here, "submit", "job.yaml", "--detach").stdout)
-    cluster.wait_for(here, "epoch", name)
+    cluster.wait_for_epoch("endless", 5)
 
     since = time.monotonic()
     stopped = cluster.command(here, "stop", name)
@@ -168,7 +182,7 @@ def test_a_job_that_is_stopped_keeps_its_checkpoints(cluster: Cluster, tmp_path:
     assert cluster.facts(here, name)["state"] == "stopped"
     waiting = cluster.command(here, "submit", "job.yaml", "--detach")
     assert f"it continues the work of {name}" in waiting.stdout
-    cluster.wait_for(here, "epoch", f"{name}-2")
+    cluster.wait_for_epoch("endless", 10)
     assert "continues from its checkpoint" in cluster.command(here, "logs", f"{name}-2").stdout
     assert cluster.command(here, "stop", f"{name}-2").returncode == 0
 

@@ -41,7 +41,7 @@ def driver(name: Annotated[str, typer.Argument(metavar="ID", help="The id of the
     home.mkdir(parents=True, exist_ok=True)
     os.chdir(home)
     try:
-        received = receive(sent)
+        received = receive(sent, Path(".quorate/sent"))
         with runs_kept_at(received.runs or runs_address()):
             place, store = runs_place(), open_store(received.store or store_uri())
             place.check()

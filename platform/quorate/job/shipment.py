@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -138,8 +140,12 @@ def load_to_send(
     return Shipment(job, files.found, own_code.own_files(), store, runs)
 
 
-def receive(folder: Path) -> ReceivedJob:
-    """Read the job in the folder to which an archive was unpacked; raises `SpecError` if it cannot run here."""
+def receive(folder: Path, keep: Path) -> ReceivedJob:
+    """Read the job in the folder to which an archive was unpacked; raises `SpecError` if it cannot run here.
+
+    Ray removes that folder some time after the end of the driver. The files that the job names are copied to a folder
+    below `keep`, where commands that open the data of the run again find them.
+    """
     record: dict[str, Any] = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
     if record["format"] != _FORMAT:
         raise UserError(
@@ -149,11 +155,27 @@ def receive(folder: Path) -> ReceivedJob:
 
     def lookup(value: Path, here: Callable[[Path], Path]) -> Path:
         sent = record["files"].get(str(value))
-        return here(value) if sent is None else folder / sent
+        return here(value) if sent is None else _keep(folder / sent, keep)
 
     source = Source(record["name"], record["tree"], _by_loc(record["lines"]), _by_loc(record["options"]))
     job = validate(source, base=folder / _CODE, lookup=lookup)
     return ReceivedJob(job, record["store"], record["runs"])
+
+
+def _keep(path: Path, keep: Path) -> Path:
+    """Copy a file or folder, unless a copy with the same content is there, and return the copy."""
+    target = keep / _digest_of(path)[:16] / path.name
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=target.parent)) / path.name
+        (shutil.copytree if path.is_dir() else shutil.copyfile)(path, partial)
+        try:
+            partial.rename(target)
+        except OSError:  # a driver of another job has just copied the same folder
+            if not target.exists():
+                raise
+        shutil.rmtree(partial.parent)
+    return target.absolute()
 
 
 def _by_loc(entries: list[Any]) -> dict[Loc, Any]:

@@ -86,7 +86,9 @@ def publish_run(name: str, run: RunFolder) -> None:
     link.unlink(missing_ok=True)
     link.symlink_to(run.path.absolute(), target_is_directory=True)
     address = run.address if run.origin is not None else str(run.path.absolute())
-    (folder / _ABOUT).write_text(json.dumps(asdict(SharedRun(run.name, address))), encoding="utf-8")
+    partial = folder / f".{_ABOUT}.partial"
+    partial.write_text(json.dumps(asdict(SharedRun(run.name, address))), encoding="utf-8")
+    partial.replace(folder / _ABOUT)
     share_folder(name, folder)
 
 
