@@ -66,7 +66,7 @@ class Cluster:
         """Wait until the newest run of a job has trained this many epochs, as its logs on the head say."""
         deadline = time.monotonic() + 120
         while True:
-            runs = sorted((self.head.folder / "quorate/runs").glob(f"{job}-*"), key=lambda run: run.stat().st_mtime)
+            runs = sorted((self.head.folder / "quorate/runs").glob(f"{job}-*"))
             logs = [log.read_text() for run in runs[-1:] for log in run.glob("logs/cnn.*.log")]
             if any(f" epoch {epoch}:" in log for log in logs):
                 return

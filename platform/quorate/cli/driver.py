@@ -28,7 +28,7 @@ def driver(name: Annotated[str, typer.Argument(metavar="ID", help="The id of the
     from quorate.execution.interrupt import StopRequest
     from quorate.job.lease import JobRunsElsewhere
     from quorate.job.run import Options
-    from quorate.job.shipment import receive
+    from quorate.job.sent_job import receive
     from quorate.job.submitted_run import publish_run
     from quorate.runs.lookup import runs_address, runs_kept_at, runs_place
     from quorate.store import open_store

@@ -66,18 +66,18 @@ def submit(
     """
     from quorate.errors import UserError
     from quorate.execution.ray.job_server import JobServer, address_of
-    from quorate.job.shipment import load_to_send
+    from quorate.job.sent_job import load_to_send
     from quorate.job.submission import submit
 
     if detach and wait:
         raise UserError("--detach does not wait, so --wait would have no effect; leave one of them out")
-    shipment = load_to_send(
+    sent = load_to_send(
         lambda lookup: load(job_file, override or [], None, seed, budget, lookup),
         store=_place(store, store_uri()),
         runs=_place(runs, os.environ.get("QUORATE_RUNS", "")),
         on_cluster=on_cluster or (),
     )
-    if shipment.job.spec.execution.executor == "local":
+    if sent.job.spec.execution.executor == "local":
         raise UserError(
             "a submitted job runs on the workers of the cluster, but execution.executor is local; give "
             "--set execution.executor=ray"
@@ -85,7 +85,7 @@ def submit(
     variables = _variables(env or [])
     said = make_console(stderr=json)
     server = JobServer(address_of(address))
-    done = submit(server, shipment, env=variables, with_package=not image_has_package, again=again)
+    done = submit(server, sent, env=variables, with_package=not image_has_package, again=again)
     _say_submitted(done, said)
     if detach:
         if json:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from quorate.errors import UserError, did_you_mean
 from quorate.execution.ray.job_server import JobExists, JobServer, SubmittedJob
-from quorate.job.shipment import Shipment
+from quorate.job.sent_job import SentJob
 
 _IDENTITY = "quorate.job"
 
@@ -36,22 +36,20 @@ class Submission:
     """The id of an earlier driver of the same job that did not finish."""
 
 
-def submit(
-    server: JobServer, shipment: Shipment, *, env: Mapping[str, str], with_package: bool, again: bool
-) -> Submission:
+def submit(server: JobServer, sent: SentJob, *, env: Mapping[str, str], with_package: bool, again: bool) -> Submission:
     """Start the driver of a job on a cluster, unless one works on it or has finished it; `again` starts a finished job
     once more. The driver gets the environment variables `env`."""
-    identity = shipment.identity()
+    identity = sent.identity()
     same = [job for job in submitted_jobs(server) if job.about[_IDENTITY] == identity]
     newest = same[-1] if same else None
     if newest is not None and (newest.is_active or (newest.state == "finished" and not again)):
         return Submission(newest, is_new=False)
-    name = f"{shipment.name}-{identity[:8]}" + (f"-{len(same) + 1}" if same else "")
+    name = f"{sent.name}-{identity[:8]}" + (f"-{len(same) + 1}" if same else "")
     command = f'{_PYTHON}exec "$python" -m quorate driver {name}'
     about = {_IDENTITY: identity}
     with tempfile.TemporaryDirectory(prefix="quorate-") as folder:
         archive = Path(folder) / "job.zip"
-        shipment.write(archive, with_package=with_package)
+        sent.write(archive, with_package=with_package)
         try:
             server.submit(name, command, archive, about=about, env=env)
             is_new = True

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from quorate.data.sources.npz import NpzParams
-from quorate.job import shipment as shipping
-from quorate.job.shipment import Shipment, load_to_send, receive
+from quorate.job import sent_job as sending
+from quorate.job.sent_job import SentJob, load_to_send, receive
 from quorate.spec import load_job
 from quorate.spec.file import SpecError
 
@@ -38,7 +38,7 @@ def write_rows(path: Path, rows: int = 8) -> None:
     np.savez(path, images=np.zeros((rows, 8, 8), np.uint8), labels=np.arange(rows) % 2)
 
 
-def load(path: Path, *on_cluster: str, store: str | None = None) -> Shipment:
+def load(path: Path, *on_cluster: str, store: str | None = None) -> SentJob:
     places = [Path(folder) for folder in on_cluster]
     return load_to_send(lambda lookup: load_job(path, (), lookup), store=store, runs=None, on_cluster=places)
 
@@ -49,19 +49,19 @@ def train_of(params: object) -> object:
 
 
 @pytest.fixture
-def sent(tmp_path: Path) -> Shipment:
+def sent(tmp_path: Path) -> SentJob:
     write_rows(tmp_path / "mine" / "rows.npz")
     return load(write_job(tmp_path, "mine/rows.npz"), store="s3://bucket/store")
 
 
-def unpack(shipment: Shipment, folder: Path, *, with_package: bool = False) -> Path:
-    shipment.write(folder / "job.zip", with_package=with_package)
+def unpack(sent: SentJob, folder: Path, *, with_package: bool = False) -> Path:
+    sent.write(folder / "job.zip", with_package=with_package)
     with zipfile.ZipFile(folder / "job.zip") as packed:
         packed.extractall(folder / "there")
     return folder / "there"
 
 
-def test_a_job_arrives_with_its_files(sent: Shipment, tmp_path: Path) -> None:
+def test_a_job_arrives_with_its_files(sent: SentJob, tmp_path: Path) -> None:
     there = unpack(sent, tmp_path)
     write_rows(tmp_path / "mine" / "rows.npz", rows=2)  # after it was sent
 
@@ -76,7 +76,7 @@ def test_a_job_arrives_with_its_files(sent: Shipment, tmp_path: Path) -> None:
     assert received.job.source.lines == sent.job.source.lines, "for messages about the job file"
 
 
-def test_the_package_is_sent_unless_the_image_has_it(sent: Shipment, tmp_path: Path) -> None:
+def test_the_package_is_sent_unless_the_image_has_it(sent: SentJob, tmp_path: Path) -> None:
     for with_package in (True, False):
         folder = tmp_path / str(with_package)
         folder.mkdir()
@@ -87,7 +87,7 @@ def test_the_package_is_sent_unless_the_image_has_it(sent: Shipment, tmp_path: P
         assert not list(there.rglob("*.pyc"))
 
 
-def test_the_same_job_gives_the_same_archive_and_identity_whenever_it_is_packed(sent: Shipment, tmp_path: Path) -> None:
+def test_the_same_job_gives_the_same_archive_and_identity_whenever_it_is_packed(sent: SentJob, tmp_path: Path) -> None:
     sent.write(tmp_path / "first.zip", with_package=False)
     (tmp_path / "mine" / "rows.npz").touch()
     sent.write(tmp_path / "second.zip", with_package=False)
@@ -95,7 +95,7 @@ def test_the_same_job_gives_the_same_archive_and_identity_whenever_it_is_packed(
     assert (tmp_path / "first.zip").read_bytes() == (tmp_path / "second.zip").read_bytes()
 
 
-def test_the_identity_follows_everything_that_the_user_has_chosen(sent: Shipment, tmp_path: Path) -> None:
+def test_the_identity_follows_everything_that_the_user_has_chosen(sent: SentJob, tmp_path: Path) -> None:
     code = tmp_path / "my_members.py"
     code.write_text("a = 1")
     identities = {sent.identity(), replace(sent, store=None).identity(), replace(sent, code=(code,)).identity()}
@@ -120,7 +120,7 @@ def test_folders_are_sent_with_all_files_below_them(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_too_large_is_refused_at_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shipping, "LARGEST", 100)
+    monkeypatch.setattr(sending, "LARGEST", 100)
     write_rows(tmp_path / "rows.npz")
 
     with pytest.raises(SpecError) as refused:

@@ -72,8 +72,8 @@ class SentFiles:
 
 
 @dataclass(frozen=True)
-class Shipment:
-    """A job on its way to a cluster."""
+class SentJob:
+    """A job with everything that is sent to the cluster with it."""
 
     job: Job
     files: Mapping[str, Path]
@@ -133,11 +133,11 @@ class ReceivedJob:
 
 def load_to_send(
     load: Callable[[PathLookup], Job], *, store: str | None, runs: str | None, on_cluster: Sequence[Path]
-) -> Shipment:
+) -> SentJob:
     """Read and check a job with `load`, and find what must be sent with it; raises `SpecError`."""
     files = SentFiles(on_cluster)
     job = load(files)
-    return Shipment(job, files.found, own_code.own_files(), store, runs)
+    return SentJob(job, files.found, own_code.own_files(), store, runs)
 
 
 def receive(folder: Path, keep: Path) -> ReceivedJob:
