@@ -198,16 +198,22 @@ def _facts(job: SubmittedJob) -> dict[str, Any]:
 
 
 def _facts_of_one(server: JobServer, job: SubmittedJob) -> dict[str, Any]:
+    from quorate.errors import UserError
     from quorate.job.submitted_following import ended_job
     from quorate.job.submitted_run import files_of_run, progress_of_run, shared_run
     from quorate.runs.copy import JUST_JOURNAL
+    from quorate.store import StoreUnavailable
 
-    run = shared_run(server, job)
-    progress = progress_of_run(files_of_run(server, job, run, JUST_JOURNAL)) if run is not None else None
+    run, progress = shared_run(server, job), None
+    if run is not None:
+        try:
+            progress = str(progress_of_run(files_of_run(server, job, run, JUST_JOURNAL)))
+        except (UserError, StoreUnavailable) as error:  # such as missing credentials of its bucket
+            progress = f"unknown, because its run cannot be read here: {error}"
     end = None if job.is_active else ended_job(server, job)
     return _facts(job) | {
         "run": run.address if run is not None else None,
-        "progress": str(progress) if progress is not None else None,
+        "progress": progress,
         "message": end.message if end is not None else None,
     }
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from quorate.errors import UserError
 from quorate.execution.interrupt import StopRequest
 from quorate.execution.ray.job_server import FollowedFile, JobServer, ServerSilent, SubmittedJob
 from quorate.job.following import FollowedJob
@@ -16,7 +17,7 @@ from quorate.job.submission import submitted_job
 from quorate.job.submitted_run import board_of_run, files_of_run, shared_run
 from quorate.report.journal_progress import JournalProgress
 from quorate.runs.copy import JUST_BOARD
-from quorate.runs.errors import RunError
+from quorate.store import StoreUnavailable
 from quorate.tracking import journal
 
 _POLL = 0.5
@@ -120,7 +121,7 @@ def ended_job(server: JobServer, job: SubmittedJob) -> FollowedJob:
         try:
             files = files_of_run(server, job, run, JUST_BOARD) if run is not None else None
             return FollowedJob(0, f"{job.id} is finished", address, board_of_run(files) if files is not None else None)
-        except RunError as error:
+        except (UserError, StoreUnavailable) as error:  # such as missing credentials of its bucket
             return FollowedJob(0, f"{job.id} is finished, but its run cannot be read here: {error}", address)
     again = "finished tasks and checkpoints are kept; submit the job again to continue"
     code = job.exit_code
