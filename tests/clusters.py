@@ -212,6 +212,7 @@ def start_guarded_head(head: Host, token: str, *, cpus: int = 2, env: Mapping[st
     Its home folder is that of the host, and no other token is known there.
     """
     settings = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "RAY_USAGE_STATS_ENABLED": "0"}
+    settings["RAY_worker_niceness"] = "0"  # its workers are not starved on a busy machine
     words = ["start", "--head", "--port", str(PORT), "--node-ip-address", head.address, "--num-cpus", str(cpus)]
     words += ["--dashboard-host", "0.0.0.0", "--block", "--object-store-memory", str(200 * 2**20)]
     head.start(_ray(), *words, env={**settings, "HOME": str(head.folder), **(env or {})})

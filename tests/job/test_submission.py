@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
-from tests.clusters import SUBNET, Host, hosts, start_guarded_head
+from tests.clusters import GATEWAY, SUBNET, Host, hosts, start_guarded_head
 from tests.jobs import NET, Here
+from tests.object_stores import object_server
 
 TOKEN = "3f" * 32
 JOB: dict[str, Any] = {
@@ -70,7 +71,8 @@ class Cluster:
             logs = [log.read_text() for run in runs[-1:] for log in run.glob("logs/cnn.*.log")]
             if any(f" epoch {epoch}:" in log for log in logs):
                 return
-            assert time.monotonic() < deadline, logs
+            said = [log.read_text() for log in self.head.folder.glob("ray/session_latest/logs/job-driver-*.log")]
+            assert time.monotonic() < deadline, (logs, said)
             time.sleep(0.1)
 
     def wait_for_end(self, here: Here, name: str) -> dict[str, Any]:
@@ -126,6 +128,7 @@ def test_a_submitted_job_is_followed_to_its_end_and_its_bundle_predicts_here(clu
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_job_that_loses_its_driver_goes_on_when_it_is_submitted_again(cluster: Cluster, tmp_path: Path) -> None:
     here = Here(tmp_path)
     here.write(OWN_JOB)
@@ -166,6 +169,7 @@ def test_a_job_that_loses_its_driver_goes_on_when_it_is_submitted_again(cluster:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_job_that_is_stopped_keeps_its_checkpoints(cluster: Cluster, tmp_path: Path) -> None:
     here = Here(tmp_path)
     here.write(ENDLESS)
@@ -188,6 +192,7 @@ def test_a_job_that_is_stopped_keeps_its_checkpoints(cluster: Cluster, tmp_path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_refused_token_is_distinguished_from_an_absent_cluster_within_five_seconds(
     cluster: Cluster, tmp_path: Path
 ) -> None:
@@ -210,6 +215,7 @@ def test_a_refused_token_is_distinguished_from_an_absent_cluster_within_five_sec
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_bundle_of_100_mb_is_fetched_through_the_dashboard(cluster: Cluster, tmp_path: Path) -> None:
     here = Here(tmp_path)
     big = {
@@ -227,3 +233,24 @@ def test_a_bundle_of_100_mb_is_fetched_through_the_dashboard(cluster: Cluster, t
 
     assert fetched.returncode == 0, fetched.stderr
     print(fetched.stdout, f"{seconds:.1f} s")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_run_in_a_bucket_is_fetched_from_the_bucket(tmp_path: Path) -> None:
+    here = Here(tmp_path)
+    here.write(JOB)
+    with hosts(1) as (head,), object_server(GATEWAY) as s3:
+        cluster = Cluster(head, start_guarded_head(head, TOKEN, env=s3.variables))
+        places = {"QUORATE_STORE": s3.new_store(), "QUORATE_RUNS": f"{s3.new_store()}/runs"}
+
+        done = cluster.command(here, "submit", "job.yaml", "--wait", "--json", **places, **s3.variables)
+        fetched = cluster.command(here, "fetch", json.loads(done.stdout)["id"], "--json", **s3.variables)
+
+        assert done.returncode == 0, done.stdout + done.stderr
+        result = json.loads(done.stdout)
+        assert result["run"].startswith(f"{places['QUORATE_RUNS']}/sent-"), "the buckets of this machine are used"
+        assert not list((head.folder / "quorate").glob("runs/*")), "nothing is left on the head"
+        run = tmp_path / json.loads(fetched.stdout)["run"]
+        assert json.loads((run / "leaderboard.json").read_text()) == result["leaderboard"]
+        assert (run / "bundle/manifest.json").is_file() and (run / "report.html").is_file()
