@@ -8,13 +8,15 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
-import socket
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
 
 from quorate.execution.ray.cluster import ClusterError
 from quorate.execution.ray.shared_folder import link_of
@@ -25,8 +27,8 @@ if TYPE_CHECKING:
 ADDRESS = "RAY_API_SERVER_ADDRESS"
 """Ray's variable for the address of the dashboard."""
 
-_KNOCK_SECONDS = 2.0
-"""Time limit for a first connection, before Ray is imported. An assumption."""
+_KNOCK_SECONDS = 4.0
+"""Time limit for a first answer, before Ray is imported. An assumption."""
 _STOP_SECONDS = 30
 """Seconds between SIGTERM and SIGKILL for a driver that is stopped. Ray's default is 3. `execution.interrupt` ends a
 driver within 10 s, and the process that sends records to MLflow has some seconds more."""
@@ -77,8 +79,8 @@ class JobServer:
     def __init__(self, address: str) -> None:
         """Connect to `address`, such as http://HEAD:8265."""
         self.address = address.rstrip("/")
-        _knock(self.address)
         _choose_authentication()
+        _knock(self.address)
         from ray.job_submission import JobStatus  # noqa: F401 - Ray reads the environment when it is imported
 
         from quorate.execution.ray.jobs_api import JobsApi
@@ -233,13 +235,17 @@ def address_of(given: str | None) -> str:
 
 
 def _knock(address: str) -> None:
-    """Raise `ServerSilent` at once if nothing listens there; the import of Ray alone takes more than a second."""
-    url = urlsplit(address)
-    assert url.hostname, "from `address_of`"
+    """Raise `ClusterError` at once if no dashboard answers, or if it refuses the token; before the import of Ray, which
+    takes seconds."""
+    mode, token = os.environ["RAY_AUTH_MODE"], _token()
+    headers = {"Authorization": f"Bearer {token}"} if mode == "token" and token else {}
+    request = Request(f"{address}/api/version", headers=headers)  # noqa: S310 - http:// or https://, see `address_of`
     try:
-        port = url.port or (443 if url.scheme == "https" else 80)
-        socket.create_connection((url.hostname, port), timeout=_KNOCK_SECONDS).close()
-    except (OSError, ValueError) as error:
+        urlopen(request, timeout=_KNOCK_SECONDS).close()  # noqa: S310
+    except HTTPError as refusal:
+        if refusal.code in (401, 403) and mode in ("token", "disabled"):
+            raise ClusterError(_refusal(address, missing=refusal.code == 401)) from None
+    except (OSError, HTTPException, ValueError) as error:
         raise ServerSilent(
             f"no Ray dashboard answers at {address}: {_reason(error)}; check the host and the port (8265 unless "
             "`ray start` was given another), and that the head was started with --dashboard-host 0.0.0.0, or use an "
@@ -265,6 +271,23 @@ def _token_source() -> str:
     return ""
 
 
+def _token() -> str:
+    """The token of this machine, as Ray reads it; empty if there is none."""
+    match _token_source():
+        case "":
+            return ""
+        case "RAY_AUTH_TOKEN":
+            return os.environ["RAY_AUTH_TOKEN"].strip()
+        case "RAY_AUTH_TOKEN_PATH":
+            path = Path(os.environ["RAY_AUTH_TOKEN_PATH"])
+        case _:
+            path = Path.home() / ".ray/auth_token"
+    try:
+        return path.expanduser().read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ClusterError(f"the token in {path} cannot be read: {error.strerror}") from None
+
+
 def _refusal(address: str, *, missing: bool) -> str:
     fix = "put the token of the cluster into ~/.ray/auth_token (mode 0600), or its path into RAY_AUTH_TOKEN_PATH"
     if missing:
@@ -275,6 +298,8 @@ def _refusal(address: str, *, missing: bool) -> str:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, URLError) and isinstance(error.reason, Exception):
+        return _reason(error.reason)
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, OSError) and error.strerror:
