@@ -33,7 +33,7 @@ OWN_JOB: dict[str, Any] = {
     "name": "own",
     "data": {"kind": "npz", "train": "rows/digits.npz", "test": {"fraction": 0.2}},
     "execution": {"checkpoint_seconds": 0.5},
-    "members": {"mine": {"kind": "my_members:neighbours", "near": 3}, "cnn": {**NET, "epochs": 800}},
+    "members": {"mine": {"kind": "my_members:neighbours", "near": 3}, "cnn": {**NET, "epochs": 400}},
 }
 ENDLESS = {**JOB, "name": "endless", "members": {"cnn": {**NET, "epochs": 100_000}}}
 PIXELS = (load_digits().images * 15).astype(np.uint8)
@@ -97,7 +97,9 @@ def cluster() -> Iterator[Cluster]:
 
 
 def in_this_process(here: Here, job: dict[str, Any]) -> str:
+    """The digest of the OOF predictions of the job, trained in this process."""
     sha: str = here.run({**job, "execution": {**job["execution"], "executor": "local"}})["oof_sha256"]
+    here.write(job)
     return sha
 
 
@@ -160,7 +162,7 @@ def test_a_job_that_loses_its_driver_goes_on_when_it_is_submitted_again(cluster:
     log = cluster.command(here, "logs", f"{name}-2")
     assert "continues from its checkpoint" in log.stdout
     member = cluster.command(here, "logs", f"{name}-2", "--member", "cnn", "--fold", "2")
-    assert "from a checkpoint" in member.stdout and "epoch 800" in member.stdout
+    assert "from a checkpoint" in member.stdout and "epoch 400" in member.stdout
     third = cluster.command(here, "submit", "job.yaml")
     assert third.returncode == 0 and f"this job is finished already: {name}-2" in third.stdout
     assert "ensemble" in third.stdout, "its leaderboard"
