@@ -32,9 +32,9 @@ def status(
     json: JsonOption = False,
 ) -> None:
     """List the jobs that were submitted to a cluster, or show the progress of one."""
+    server = _server(address)
     from quorate.job.submission import submitted_job, submitted_jobs
 
-    server = _server(address)
     if name is None:
         jobs = submitted_jobs(server)
         if json:
@@ -60,12 +60,13 @@ def logs(
 ) -> None:
     """Print what the driver of a submitted job has printed, or the logs of a member."""
     from quorate.errors import UserError
-    from quorate.job.submission import submitted_job
-    from quorate.job.submitted_run import log_names, text_of
 
     if fold is not None and member is None:
         raise UserError("--fold needs --member: the logs are those of a member's folds")
     server = _server(address)
+    from quorate.job.submission import submitted_job
+    from quorate.job.submitted_run import log_names, text_of
+
     job = submitted_job(server, name)
     if member is None:
         typer.echo(server.log(job).decode(errors="replace"), nl=False)
@@ -85,9 +86,9 @@ def logs(
 
 def stop(name: JobArgument, address: AddressOption = None) -> None:
     """Stop a submitted job: its tasks write checkpoints, and it ends within ten seconds."""
+    server = _server(address)
     from quorate.job.submission import stop_job, submitted_job
 
-    server = _server(address)
     job = submitted_job(server, name)
     if not job.is_active:
         typer.echo(f"{name} has ended already ({job.state})")
@@ -108,13 +109,13 @@ def fetch(
     json: JsonOption = False,
 ) -> None:
     """Copy the run of a submitted job to this machine: leaderboard, report, logs and bundle."""
+    server = _server(address)
     from quorate.errors import UserError
     from quorate.job.submission import submitted_job
     from quorate.job.submitted_run import fetch_run
     from quorate.runs.folder import BOARD
     from quorate.runs.history import size_of
 
-    server = _server(address)
     job = submitted_job(server, name)
     if job.is_active:
         raise UserError(f"{name} has not ended; `quorate status {name}` shows its progress")
@@ -155,6 +156,7 @@ def say_end(
 
 
 def _server(address: str | None) -> JobServer:
+    """Connect; call it before imports that take seconds, so that a refusal comes at once."""
     from quorate.execution.ray.job_server import JobServer, address_of
 
     return JobServer(address_of(address))
