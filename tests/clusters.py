@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -203,6 +204,27 @@ def start_cluster(members: Sequence[Host], *, cpus: int = 2, env: Mapping[str, s
             wait_for_nodes(host, 1)  # before others connect
     wait_for_nodes(members[0], len(members))
     return address
+
+
+def start_guarded_head(head: Host, token: str, *, cpus: int = 2, env: Mapping[str, str] | None = None) -> str:
+    """Start a head with a dashboard that requires a token, and return the address of the dashboard.
+
+    Its home folder is that of the host, and no other token is known there.
+    """
+    settings = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "RAY_USAGE_STATS_ENABLED": "0"}
+    settings["RAY_worker_niceness"] = "0"  # its workers are not starved on a busy machine
+    words = ["start", "--head", "--port", str(PORT), "--node-ip-address", head.address, "--num-cpus", str(cpus)]
+    words += ["--dashboard-host", "0.0.0.0", "--block", "--object-store-memory", str(200 * 2**20)]
+    head.start(_ray(), *words, env={**settings, "HOME": str(head.folder), **(env or {})})
+    dashboard = f"http://{head.address}:8265"
+    request = urllib.request.Request(f"{dashboard}/api/version", headers={"Authorization": f"Bearer {token}"})
+    deadline = time.monotonic() + _JOIN_SECONDS
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            urllib.request.urlopen(request, timeout=2).close()
+            return dashboard
+        time.sleep(0.2)
+    raise AssertionError((head.folder / "ray.log").read_text()[-3000:])
 
 
 def wait_for_nodes(head: Host, count: int, *, seconds: float = _JOIN_SECONDS, exactly: bool = False) -> float:

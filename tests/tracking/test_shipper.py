@@ -76,6 +76,8 @@ def test_a_job_is_followed_live_to_its_end(uri: str, tmp_path: Path, monkeypatch
     begin(notes, "job")
     notes.metrics("job", 0, {"loss": 1.0})
     wait_until(lambda: rows(uri, "metrics") == 1)  # while the job is still at work
+    assert following._process is not None
+    following._process.terminate()  # as `quorate stop` does on a cluster
     notes.metrics("job", 1, {"loss": 0.5})
     notes.end("job", "FINISHED", 2_000)
     notes.close()

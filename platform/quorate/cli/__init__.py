@@ -16,6 +16,7 @@ from quorate.cli import (
     diagnose,
     distill,
     doctor,
+    driver,
     environment,
     evaluate,
     init,
@@ -30,6 +31,8 @@ from quorate.cli import (
     serve,
     soup,
     store,
+    submit,
+    submitted,
     sync,
     top,
     train,
@@ -59,6 +62,11 @@ def _version(version: bool = typer.Option(False, "--version", help="Print the ve
 _COMMANDS: dict[str, Callable[..., None]] = {
     "init": init.init,
     "train": train.train,
+    "submit": submit.submit,
+    "status": submitted.status,
+    "logs": submitted.logs,
+    "stop": submitted.stop,
+    "fetch": submitted.fetch,
     "top": top.top,
     "leaderboard": leaderboard.leaderboard,
     "lr-find": lr_find.lr_find,
@@ -81,6 +89,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
 }
 for _name, _command in _COMMANDS.items():
     app.command(_name, cls=Command)(_command)
+app.command("driver", cls=Command, hidden=True)(driver.driver)
 app.add_typer(runs.app, name="runs")
 app.add_typer(store.app, name="store")
 

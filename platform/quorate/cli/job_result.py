@@ -43,8 +43,10 @@ def say_elsewhere(
     raise typer.Exit(job.code)
 
 
-def show_board(board: Leaderboard, run: str, console: Console, said: Console, *, as_json: bool) -> None:
-    """Print the leaderboard and, if it is not for scripts, what to do next."""
+def show_board(
+    board: Leaderboard, run: str, console: Console, said: Console, *, as_json: bool, on_this_machine: bool = True
+) -> None:
+    """Print the leaderboard and, if it is not for scripts, what to do next with a run that is `on_this_machine`."""
     from quorate.report.budget import as_lines
     from quorate.report.leaderboard import as_table, choices
 
@@ -56,14 +58,16 @@ def show_board(board: Leaderboard, run: str, console: Console, said: Console, *,
         console.print(chosen)
     for line in as_lines(board.budget, board.run) if board.budget is not None else ():
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    _say_what_next(board, run, said)
+    _say_what_next(board, run, said, on_this_machine=on_this_machine)
 
 
-def _say_what_next(board: Leaderboard, run: str, console: Console) -> None:
+def _say_what_next(board: Leaderboard, run: str, console: Console, *, on_this_machine: bool) -> None:
     tasks = board.tasks
     console.print(
         f"{board.seconds:.0f} s; fit tasks: {tasks.trained} trained, {tasks.reused} reused, {tasks.failed} failed\n",
         highlight=False,
     )
+    if not on_this_machine:
+        return
     for command in (f"quorate predict FILES --run {run}", f"quorate serve --run {run}", "quorate ui"):
         console.print(f"  {command}", highlight=False, soft_wrap=True)

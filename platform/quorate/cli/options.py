@@ -62,6 +62,15 @@ DeviceOption = Annotated[
     Literal["auto", "cpu", "cuda"],
     typer.Option("--device", help="Where networks predict; auto takes an accelerator if there is one."),
 ]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="URL",
+        help="The dashboard of the cluster's head, http://HEAD:8265. Default: RAY_API_SERVER_ADDRESS.",
+    ),
+]
+"""For commands about submitted jobs."""
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from quorate.cli.job_result import Consoles
     from quorate.execution.interrupt import StopRequest
     from quorate.job.run import Options
-    from quorate.spec import Job
+    from quorate.spec import Job, PathLookup
 
 
 def train(
@@ -69,7 +69,7 @@ def train(
     stop = StopRequest()
     stop.install()
     try:
-        job = _load(job_file, override or [], executor, seed, budget)
+        job = load(job_file, override or [], executor, seed, budget)
         _check_options(job, address)
         if dry_run:
             from quorate.cli.job_plan import show_plan
@@ -80,7 +80,7 @@ def train(
         place.check()
         options = Options(open_store(store or store_uri()), place, job.spec.execution.executor, address, since)
         try:
-            _run(job, options, (shown, said, errors), stop, as_json=json)
+            run_and_show(job, options, (shown, said, errors), stop, as_json=json)
         except JobRunsElsewhere as elsewhere:
             say_elsewhere(elsewhere, follow, (shown, said, errors), stop, as_json=json)
     except Interrupted as interrupted:
@@ -92,7 +92,15 @@ def train(
         sys.exit(128 + interrupted.signum)
 
 
-def _load(job_file: Path, overrides: list[str], executor: str | None, seed: int | None, budget: str | None) -> Job:
+def load(
+    job_file: Path,
+    overrides: list[str],
+    executor: str | None,
+    seed: int | None,
+    budget: str | None,
+    lookup: PathLookup | None = None,
+) -> Job:
+    """Read a job file with the options that override it; `lookup` finds the files that it names."""
     from quorate.spec import load_job
     from quorate.spec.file import Override
 
@@ -104,7 +112,7 @@ def _load(job_file: Path, overrides: list[str], executor: str | None, seed: int 
     ):
         if value is not None:
             given.append(Override(f"{key}={json_format.dumps(value)}", f"--{option} {value}"))
-    return load_job(job_file, given)
+    return load_job(job_file, given, lookup)
 
 
 def _check_options(job: Job, address: str | None) -> None:
@@ -118,14 +126,19 @@ def _check_options(job: Job, address: str | None) -> None:
         )
 
 
-def _run(
+def run_and_show(
     job: Job,
     options: Options,
     consoles: Consoles,
     stop: StopRequest,
     *,
     as_json: bool,
+    on_this_machine: bool = True,
 ) -> None:
+    """Run a job and print its leaderboard; ends with an exit code other than 0 if the job fails.
+
+    `on_this_machine` says whether the reader of the output can use the run with commands here.
+    """
     from quorate.execution.stream import at_work
     from quorate.job.run import JobFailed, run_job
     from quorate.runs.errors import RunNotSent
@@ -141,7 +154,8 @@ def _run(
         errors.print(str(failure), style="red", markup=False, highlight=False, soft_wrap=True)
         code = 1
     else:
-        show_board(board, f"{options.runs.address}/{board.run}", console, said, as_json=as_json)
+        address = f"{options.runs.address}/{board.run}"
+        show_board(board, address, console, said, as_json=as_json, on_this_machine=on_this_machine)
     if at_work() - before:  # threads that still run can crash the interpreter at exit, as with SVC and torch
         sys.stdout.flush()
         sys.stderr.flush()

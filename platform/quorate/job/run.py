@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -66,6 +66,8 @@ class Options:
     """Start of the command, and so of its budget, on the clock of `time.monotonic`."""
     wait: bool = False
     """Whether to wait if another process runs the same job; otherwise `JobRunsElsewhere` is raised."""
+    announce: Callable[[RunFolder], None] = lambda folder: None
+    """Called with the folder of the run when it exists."""
     pictures: bool = True
     """Whether to draw the plots and write the report; false if the run folder is removed afterwards."""
 
@@ -96,7 +98,7 @@ def run_job(
         plan = plan_job(job, rows, place)
         with (
             job_lease(options.store, plan, stop, wait=options.wait, say=partial(_say_note, console)) as lease,
-            _run(job, options.runs, lease, console, errors or console) as folder,
+            _run(job, options, lease, console, errors or console) as folder,
             _tracked(job, plan, folder, console, closing) as tracker,
         ):
             results = Results(options.store)
@@ -137,12 +139,14 @@ def _budget(job: Job, options: Options, started: float) -> Budget | None:
 
 
 @contextmanager
-def _run(job: Job, runs: RunsPlace, lease: Lease, console: Console, errors: Console) -> Iterator[RunFolder]:
+def _run(job: Job, options: Options, lease: Lease, console: Console, errors: Console) -> Iterator[RunFolder]:
     """Create the folder of the run, and keep the run in its place."""
+    runs = options.runs
     if (crashed := ended_without_a_word(runs.work, job.spec.name)) is not None:
         _say_note(console, crashed)
     folder = runs.create(job)
     lease.say(folder.address)
+    options.announce(folder)
     with runs.kept(folder, partial(_say_note, errors)), recorded(folder):
         yield folder
 

@@ -14,7 +14,7 @@ from quorate.spec.job import (
     validate,
 )
 from quorate.spec.kind_params import ACCELERATOR_TYPE, DatasetParams, MemberParams, TestOrigin
-from quorate.spec.values import NAME, Bytes, DataPath, ExistingPath, Seconds, check_url, is_url
+from quorate.spec.values import NAME, Bytes, DataPath, ExistingPath, PathLookup, Seconds, check_url, is_url
 
 __all__ = [
     "ACCELERATOR_TYPE",
@@ -27,6 +27,7 @@ __all__ = [
     "Job",
     "JobSpec",
     "MemberParams",
+    "PathLookup",
     "ProductionSpec",
     "QuorumSpec",
     "Seconds",

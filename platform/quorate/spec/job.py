@@ -18,7 +18,7 @@ from quorate.spec import file as jobfile
 from quorate.spec.file import Loc, Override, Source, SpecError
 from quorate.spec.kind_params import DatasetParams
 from quorate.spec.problems import problems
-from quorate.spec.values import DATA_SCHEMES, HIDDEN_QUERY, NAME, Seconds
+from quorate.spec.values import DATA_SCHEMES, HIDDEN_QUERY, NAME, PathLookup, Seconds
 
 
 # 5 folds are usual (Hastie, Tibshirani and Friedman, 2009, section 7.10.1). The defaults of `fraction` and `auto_rows`
@@ -201,9 +201,12 @@ class Job:
         return SpecError([self.source.problem(loc, message) for loc, message in problems])
 
 
-def load_job(path: Path, overrides: Sequence[str | Override] = ()) -> Job:
-    """Read, override and validate a job file; raises `SpecError` with all of its problems."""
-    return validate(jobfile.read(path, overrides), base=path.parent)
+def load_job(path: Path, overrides: Sequence[str | Override] = (), lookup: PathLookup | None = None) -> Job:
+    """Read, override and validate a job file; raises `SpecError` with all of its problems.
+
+    `lookup` finds the files that it names, by default on this machine.
+    """
+    return validate(jobfile.read(path, overrides), base=path.parent, lookup=lookup)
 
 
 def spec_of_run(path: Path) -> JobSpec:
@@ -226,14 +229,14 @@ def record_of(spec: JobSpec) -> bytes:
     return to_json(tree, indent=1)
 
 
-def validate(source: Source, *, base: Path) -> Job:
+def validate(source: Source, *, base: Path, lookup: PathLookup | None = None) -> Job:
     """Turn a parsed file into a `Job`; raises `SpecError`.
 
     Users' own code is searched for in `base`, then in the current folder.
     """
     own_code.add_search_folders(base, Path())
     try:
-        spec = JobSpec.model_validate(source.tree, context={"base": base})
+        spec = JobSpec.model_validate(source.tree, context={"base": base, "lookup": lookup})
     except ValidationError as error:
         raise SpecError(list(problems(error, JobSpec, source))) from None
     return Job(spec, source)

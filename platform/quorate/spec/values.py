@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -15,12 +17,21 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}"
 """The pattern of the names of jobs and members."""
 
 
+PathLookup = Callable[[Path, Callable[[Path], Path]], Path]
+"""Finds a file or folder that a job file names; its second argument finds it on this machine. Raises `ValueError`."""
+
+
 def _given_path(value: Path, info: ValidationInfo) -> Path:
-    """Resolve a path from the job file's folder, or else from the current folder (for paths in shell variables)."""
     context = info.context or {}
     if context.get("read_before"):
         return value
-    base: Path = context.get("base", Path())
+    here = partial(_existing_path, base=context.get("base", Path()))
+    lookup: PathLookup | None = context.get("lookup")
+    return here(value) if lookup is None else lookup(value, here)
+
+
+def _existing_path(value: Path, base: Path) -> Path:
+    """Resolve a path from the job file's folder, or else from the current folder (for paths in shell variables)."""
     for folder in (base, Path()):
         try:
             path = folder / value.expanduser()

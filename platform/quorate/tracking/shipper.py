@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -121,6 +122,7 @@ def main(arguments: list[str] | None = None) -> int:
             before = where.sent
             sending = Shipment(folder, uri, header, where)
             if options.follow:
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Ray's stop of a job reaches all processes of the driver
                 os.nice(10)
                 _prepare(uri)
                 _follow(sending, parent)

@@ -1,0 +1,335 @@
+"""Submit jobs to a cluster through the dashboard of its head, watch and stop them, and read the files that they share.
+
+Only the port of the dashboard needs to be reachable, and not Ray's other ports.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+
+from quorate.execution.ray.cluster import ClusterError
+from quorate.execution.ray.shared_folder import link_of
+
+if TYPE_CHECKING:
+    from quorate.execution.ray.jobs_api import JobsApi
+
+ADDRESS = "RAY_API_SERVER_ADDRESS"
+"""Ray's variable for the address of the dashboard."""
+
+_KNOCK_SECONDS = 4.0
+"""Time limit for a first answer, before Ray is imported. An assumption."""
+_STOP_SECONDS = 30
+"""Seconds between SIGTERM and SIGKILL for a driver that is stopped. Ray's default is 3. `execution.interrupt` ends a
+driver within 10 s, and the process that sends records to MLflow has some seconds more."""
+_STATES: Mapping[str, JobState] = {
+    "PENDING": "waiting",
+    "RUNNING": "running",
+    "SUCCEEDED": "finished",
+    "FAILED": "failed",
+    "STOPPED": "stopped",
+}
+
+JobState = Literal["waiting", "running", "finished", "failed", "stopped"]
+
+
+class ServerSilent(ClusterError):
+    """The dashboard does not answer; it may later."""
+
+
+class JobExists(ClusterError):
+    """There is a submitted job of this id."""
+
+
+@dataclass(frozen=True)
+class SubmittedJob:
+    """A job of the Jobs API."""
+
+    id: str
+    state: JobState
+    started: float
+    """Seconds since 1970, on the head's clock."""
+    ended: float | None
+    exit_code: int | None
+    """Of the driver, if it ended by itself; negative for a signal."""
+    message: str
+    node: str | None
+    """The id of the driver's node; None before it has started."""
+    about: Mapping[str, str]
+    """What the submitter wanted to be kept with the job."""
+
+    @property
+    def is_active(self) -> bool:
+        return self.state in ("waiting", "running")
+
+
+class JobServer:
+    """The Jobs API of a cluster. Methods raise `ClusterError`."""
+
+    def __init__(self, address: str) -> None:
+        """Connect to `address`, such as http://HEAD:8265."""
+        self.address = address.rstrip("/")
+        _choose_authentication()
+        _knock(self.address)
+        from ray.job_submission import JobStatus  # noqa: F401 - Ray reads the environment when it is imported
+
+        from quorate.execution.ray.jobs_api import JobsApi
+
+        with self._explained(), _without_other_addresses():
+            self._api: JobsApi = JobsApi(self.address)
+
+    def jobs(self) -> list[SubmittedJob]:
+        """All jobs that were submitted, oldest first."""
+        with self._explained():
+            found = [_job_of(details) for details in self._api.list_jobs() if details.submission_id]
+        return sorted(found, key=lambda job: job.started)
+
+    def job(self, name: str) -> SubmittedJob | None:
+        """One job; None if there is none of this id."""
+        with self._explained():
+            try:
+                return _job_of(self._api.get_job_info(name))
+            except RuntimeError as error:
+                if "404" in str(error):
+                    return None
+                raise
+
+    def submit(
+        self, name: str, command: str, package: Path, *, about: Mapping[str, str], env: Mapping[str, str]
+    ) -> None:
+        """Start a command on the head, in a folder with the content of a ZIP file; raises `JobExists`.
+
+        The command and the workers that it starts get the variables `env`, which Ray keeps as long as the job.
+        """
+        variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_SECONDS), **env}
+        with self._explained():
+            try:
+                self._api.submit_job(
+                    submission_id=name,
+                    entrypoint=command,
+                    runtime_env={"working_dir": str(package), "env_vars": variables},
+                    metadata=dict(about),
+                )
+            except RuntimeError as error:
+                if "already exists" in str(error):
+                    raise JobExists(f"there is a job {name} at {self.address}") from None
+                raise
+
+    def stop(self, name: str) -> None:
+        """Ask the driver of a job to stop, as a signal does; it has 30 s."""
+        with self._explained():
+            self._api.stop_job(name)
+
+    def log(self, job: SubmittedJob) -> bytes:
+        """What the driver has printed."""
+        return b"" if job.node is None else self._content(job.node, _log_of(job))
+
+    def follow_log(self, job: SubmittedJob) -> FollowedFile:
+        assert job.node is not None, "it has started"
+        return FollowedFile(self._api, job.node, _log_of(job))
+
+    def files(self, job: SubmittedJob, folder: str) -> list[str]:
+        """The names of the files in and below a folder of those that the driver shares, relative to it."""
+        if job.node is None:
+            return []
+        folder = f"{link_of(job.id)}/{folder}/"
+        with self._explained():
+            found = self._api.list_files(job.node, f"{folder}**/*")
+        return [name.removeprefix(folder) for name in found if not name.endswith("/")]
+
+    def read(self, job: SubmittedJob, name: str) -> Iterator[bytes]:
+        """The content of a file that the driver shares, in pieces; raises `FileNotFoundError`."""
+        if job.node is None:
+            raise FileNotFoundError(name)
+        with self._explained():
+            yield from self._api.read_file(job.node, f"{link_of(job.id)}/{name}")
+
+    def follow(self, job: SubmittedJob, name: str) -> FollowedFile:
+        assert job.node is not None, "it has started"
+        return FollowedFile(self._api, job.node, f"{link_of(job.id)}/{name}")
+
+    def _content(self, node: str, name: str) -> bytes:
+        with self._explained():
+            return b"".join(self._api.read_file(node, name))
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn the errors of a request into `ClusterError`."""
+        from ray.exceptions import AuthenticationError
+
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except AuthenticationError as error:
+            raise ClusterError(_refusal(self.address, missing="required" in str(error))) from None
+        except OSError as error:
+            raise ServerSilent(f"no Ray dashboard answers at {self.address}: {_reason(error)}") from None
+        except (RuntimeError, KeyError) as error:
+            first = str(error).strip().splitlines()[0][:300]
+            raise ClusterError(f"{self.address} does not answer as the dashboard of a Ray cluster: {first}") from None
+
+
+class FollowedFile:
+    """A file of a node that grows; a thread reads it. If the connection breaks, it is made again."""
+
+    def __init__(self, api: JobsApi, node: str, name: str) -> None:
+        self._api, self._node, self._name = api, node, name
+        self._pieces: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._over = threading.Event()
+        threading.Thread(target=self._read, name=f"follow {name}", daemon=True).start()
+        self.offset = 0
+        """The number of bytes that `new` has returned."""
+
+    def new(self) -> bytes:
+        """What has come since the last call."""
+        pieces = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                pieces.append(self._pieces.get_nowait())
+        content = b"".join(pieces)
+        self.offset += len(content)
+        return content
+
+    def close(self) -> None:
+        """Stop reading; a daemon thread that waits for the network ends with the process."""
+        self._over.set()
+
+    def _read(self) -> None:
+        known = 0
+        while not self._over.is_set():
+            at = 0
+            with contextlib.suppress(OSError, RuntimeError):
+                for piece in self._api.read_file(self._node, self._name, follow=True):
+                    if self._over.is_set():
+                        return
+                    if (new := piece[max(known - at, 0) :]) != b"":
+                        self._pieces.put(new)
+                    at += len(piece)
+                    known = max(known, at)
+            self._over.wait(1.0)
+
+
+def address_of(given: str | None) -> str:
+    """The address of a dashboard, from an option or the environment; raises `ClusterError`."""
+    from_ray = os.environ.get("RAY_ADDRESS", "")
+    address = given or os.environ.get(ADDRESS) or (from_ray if from_ray.startswith(("http://", "https://")) else "")
+    if not address:
+        raise ClusterError(f"give the address of the cluster's dashboard: --address http://HEAD:8265, or set {ADDRESS}")
+    if not address.startswith(("http://", "https://")) or not urlsplit(address).hostname:
+        raise ClusterError(
+            f"--address {address} is not the address of a dashboard, such as http://HEAD:8265 (the port of Ray itself, "
+            "often 6379, is for `quorate train --address`)"
+        )
+    return address
+
+
+def _knock(address: str) -> None:
+    """Raise `ClusterError` at once if no dashboard answers, or if it refuses the token; before the import of Ray, which
+    takes seconds."""
+    mode, token = os.environ["RAY_AUTH_MODE"], _token()
+    headers = {"Authorization": f"Bearer {token}"} if mode == "token" and token else {}
+    request = Request(f"{address}/api/version", headers=headers)  # noqa: S310 - http:// or https://, see `address_of`
+    try:
+        urlopen(request, timeout=_KNOCK_SECONDS).close()  # noqa: S310
+    except HTTPError as refusal:
+        if refusal.code in (401, 403) and mode in ("token", "disabled"):
+            raise ClusterError(_refusal(address, missing=refusal.code == 401)) from None
+    except (OSError, HTTPException, ValueError) as error:
+        raise ServerSilent(
+            f"no Ray dashboard answers at {address}: {_reason(error)}; check the host and the port (8265 unless "
+            "`ray start` was given another), and that the head was started with --dashboard-host 0.0.0.0, or use an "
+            "SSH tunnel"
+        ) from None
+
+
+def _choose_authentication() -> None:
+    """Send a token if this machine has one, unless RAY_AUTH_MODE says otherwise. None is created."""
+    if "RAY_AUTH_MODE" not in os.environ:
+        os.environ["RAY_AUTH_MODE"] = "token" if _token_source() else "disabled"
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+
+def _token_source() -> str:
+    """Where Ray takes the token of this machine from; empty if there is none."""
+    for variable in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        if os.environ.get(variable):
+            return variable
+    with contextlib.suppress(OSError, RuntimeError):  # no home folder
+        if (Path.home() / ".ray/auth_token").is_file():
+            return "~/.ray/auth_token"
+    return ""
+
+
+def _token() -> str:
+    """The token of this machine, as Ray reads it; empty if there is none."""
+    match _token_source():
+        case "":
+            return ""
+        case "RAY_AUTH_TOKEN":
+            return os.environ["RAY_AUTH_TOKEN"].strip()
+        case "RAY_AUTH_TOKEN_PATH":
+            path = Path(os.environ["RAY_AUTH_TOKEN_PATH"])
+        case _:
+            path = Path.home() / ".ray/auth_token"
+    try:
+        return path.expanduser().read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ClusterError(f"the token in {path} cannot be read: {error.strerror}") from None
+
+
+def _refusal(address: str, *, missing: bool) -> str:
+    fix = "put the token of the cluster into ~/.ray/auth_token (mode 0600), or its path into RAY_AUTH_TOKEN_PATH"
+    if missing:
+        mode = os.environ.get("RAY_AUTH_MODE", "")
+        why = "this machine has none" if mode == "token" or not _token_source() else f"RAY_AUTH_MODE={mode} sends none"
+        return f"the cluster at {address} requires a token, and {why}; {fix}"
+    return f"the cluster at {address} refuses the token of this machine ({_token_source()}); {fix}"
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, URLError) and isinstance(error.reason, Exception):
+        return _reason(error.reason)
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).strip().splitlines()[0].rstrip(".")[:300] if str(error).strip() else type(error).__name__
+
+
+@contextlib.contextmanager
+def _without_other_addresses() -> Iterator[None]:
+    """Ray's client would prefer these variables to the address that it is given."""
+    kept = {name: os.environ.pop(name) for name in (ADDRESS, "RAY_ADDRESS") if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
+
+
+def _job_of(details: Any) -> SubmittedJob:
+    return SubmittedJob(
+        id=details.submission_id,
+        state=_STATES[details.status.value],
+        started=(details.start_time or 0) / 1000,
+        ended=None if details.end_time is None else details.end_time / 1000,
+        exit_code=details.driver_exit_code,
+        message=details.message or "",
+        node=details.driver_node_id,
+        about=details.metadata or {},
+    )
+
+
+def _log_of(job: SubmittedJob) -> str:
+    """Ray's name of the file with the output of the driver."""
+    return f"job-driver-{job.id}.log"

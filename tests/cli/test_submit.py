@@ -1,0 +1,59 @@
+"""What `quorate submit` refuses before anything is sent; no cluster is needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.cli.conftest import InFolder
+from tests.jobs import SMALL, Here
+
+NOWHERE = "http://127.0.0.1:9"
+"""Nothing listens at the port `discard`."""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("RAY_API_SERVER_ADDRESS", raising=False)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    Here(tmp_path).write({**SMALL, "execution": {}})
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--set", "members.cnn.epochz=3"], "epochz"),
+        (["--set", "execution.executor=local"], "give --set execution.executor=ray"),
+        (["--detach", "--wait"], "leave one of them out"),
+        (["--env", "QUORATE_NOT_SET"], "--env QUORATE_NOT_SET: the variable is not set in this shell"),
+        (["--store", "ftp://host/store"], "ftp:// is not one of s3://, gs://, az://"),
+        (["--address", "head:6379"], "is not the address of a dashboard, such as http://HEAD:8265"),
+        ([], f"no Ray dashboard answers at {NOWHERE}"),
+    ],
+)
+def test_a_mistake_is_an_error_of_the_input(folder: Path, quorate_in: InFolder, words: list[str], message: str) -> None:
+    code, out, errors = quorate_in(folder, "submit", "job.yaml", "--address", NOWHERE, *words)
+
+    assert code == 2 and message in errors, errors
+    assert "submitted" not in out
+
+
+def test_a_value_that_is_given_with_env_is_not_repeated(folder: Path, quorate_in: InFolder) -> None:
+    code, out, errors = quorate_in(folder, "submit", "job.yaml", "--address", NOWHERE, "--env", "KEY=canary-4711")
+
+    assert code == 2 and "--env takes the name of a variable" in errors
+    assert "canary-4711" not in out + errors
+
+
+@pytest.mark.parametrize("command", [["status"], ["logs", "a"], ["stop", "a"], ["fetch", "a"], ["submit", "job.yaml"]])
+def test_every_command_says_which_address_it_needs(folder: Path, quorate_in: InFolder, command: list[str]) -> None:
+    code, _, errors = quorate_in(folder, *command)
+
+    assert code == 2 and "--address http://HEAD:8265, or set RAY_API_SERVER_ADDRESS" in errors
+
+
+def test_the_fold_of_a_log_needs_its_member(folder: Path, quorate_in: InFolder) -> None:
+    code, _, errors = quorate_in(folder, "logs", "a", "--fold", "1", "--address", NOWHERE)
+
+    assert code == 2 and "--fold needs --member" in errors
