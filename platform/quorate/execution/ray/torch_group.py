@@ -18,7 +18,7 @@ _SIOCGIFADDR = 0x8915
 
 
 @dataclass
-class TorchGroup(TorchConfig):
+class TorchGroup(TorchConfig):  # type: ignore[misc]
     """Settings of Ray Train's process group, whose gloo uses the interface with the address of the worker's node.
 
     By default, gloo uses the address of the machine's name. On many machines this is a loopback address (127.0.1.1 in
@@ -30,7 +30,7 @@ class TorchGroup(TorchConfig):
         return _TorchGroupBackend
 
 
-class _TorchGroupBackend(_TorchBackend):
+class _TorchGroupBackend(_TorchBackend):  # type: ignore[misc]
     def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
         worker_group.execute(_use_interface_of_node)
         super().on_start(worker_group, backend_config)
