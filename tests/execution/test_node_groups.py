@@ -46,7 +46,7 @@ from quorate.execution.ray.executor import RayExecutor
 wanted, elsewhere = Resources(labels=tuple(sorted(labels.items()))), Resources(labels=(("zone", "z"),))
 executor = RayExecutor(own=False)
 slots = [executor.slots(one) for one in (Resources(), Resources(memory=3 << 30), wanted, elsewhere)]
-actor = Worker.options(**actor_options(wanted)).remote((ray.put(None),), (ray.put(None),), wanted)
+actor = Worker.options(**actor_options(wanted)).remote((ray.put(None),), (ray.put(None),), wanted, False)
 ray.get(actor.stop.remote())
 (about,) = actors().values()
 where = next(node["Labels"]["zone"] for node in ray.nodes() if node["NodeID"] == about["Address"]["NodeID"])
