@@ -202,6 +202,7 @@ def test_a_refused_token_is_distinguished_from_an_absent_cluster_within_five_sec
     cluster: Cluster, tmp_path: Path
 ) -> None:
     here = Here(tmp_path)
+    here.write(JOB)
     cases = {
         "refuses the token of this machine (RAY_AUTH_TOKEN)": {"RAY_AUTH_TOKEN": "wrong" * 8},
         "requires a token, and RAY_AUTH_MODE=disabled sends none": {"RAY_AUTH_MODE": "disabled"},
@@ -209,7 +210,7 @@ def test_a_refused_token_is_distinguished_from_an_absent_cluster_within_five_sec
     }
     for message, variables in cases.items():
         since = time.monotonic()
-        done = cluster.command(here, "status", **variables)
+        done = cluster.command(here, "submit", "job.yaml", **variables)
         seconds = time.monotonic() - since
 
         assert done.returncode == 2 and message in done.stderr, done.stderr
