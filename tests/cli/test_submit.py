@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from tests.cli.conftest import InFolder
@@ -23,8 +26,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--set", "members.cnn.epochz=3"], "epochz"),
-        (["--set", "execution.executor=local"], "give --set execution.executor=ray"),
         (["--detach", "--wait"], "leave one of them out"),
         (["--env", "QUORATE_NOT_SET"], "--env QUORATE_NOT_SET: the variable is not set in this shell"),
         (["--store", "ftp://host/store"], "ftp:// is not one of s3://, gs://, az://"),
@@ -37,6 +38,48 @@ def test_a_mistake_is_an_error_of_the_input(folder: Path, quorate_in: InFolder, 
 
     assert code == 2 and message in errors, errors
     assert "submitted" not in out
+
+
+class _Dashboard(BaseHTTPRequestHandler):
+    """Answers every request, and remembers it."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(f"{self.command} {self.path}")
+        self.send_response(200)
+        self.end_headers()
+
+    def do_PUT(self) -> None:
+        self.do_GET()
+
+    def do_POST(self) -> None:
+        self.do_GET()
+
+    def log_message(self, *words: object) -> None:
+        """The tests read the standard error."""
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("members.cnn.epochz=3", "epochz"),
+        ("data.train=gone.npz", "data.train"),
+        ("execution.executor=local", "give --set execution.executor=ray"),
+    ],
+)
+def test_a_job_is_checked_before_anything_is_sent(
+    folder: Path, quorate_in: InFolder, override: str, message: str
+) -> None:
+    _Dashboard.asked.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Dashboard) as server:
+        threading.Thread(target=server.serve_forever).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        code, _, errors = quorate_in(folder, "submit", "job.yaml", "--address", address, "--set", override)
+        server.shutdown()
+
+    assert code == 2 and message in errors, errors
+    assert _Dashboard.asked == ["GET /api/version"]
 
 
 def test_a_value_that_is_given_with_env_is_not_repeated(folder: Path, quorate_in: InFolder) -> None:

@@ -33,7 +33,7 @@ OWN_JOB: dict[str, Any] = {
     "name": "own",
     "data": {"kind": "npz", "train": "rows/digits.npz", "test": {"fraction": 0.2}},
     "execution": {"checkpoint_seconds": 0.5},
-    "members": {"mine": {"kind": "my_members:neighbours", "near": 3}, "cnn": {**NET, "epochs": 400}},
+    "members": {"mine": {"kind": "my_members:neighbours", "near": 3}, "cnn": {**NET, "epochs": 800}},
 }
 ENDLESS = {**JOB, "name": "endless", "members": {"cnn": {**NET, "epochs": 100_000}}}
 PIXELS = (load_digits().images * 15).astype(np.uint8)
@@ -142,16 +142,16 @@ def test_a_job_that_loses_its_driver_goes_on_when_it_is_submitted_again(cluster:
     following = here.start("submit", "job.yaml", **cluster.environment())
     assert following.stdout is not None
     name = id_in(following.stdout.readline())
+    second = cluster.command(here, "submit", "job.yaml", "--detach")
+    assert f"this job runs already: {name}" in second.stdout and second.returncode == 0
     cluster.wait_for_epoch("own", 5)
     facts = cluster.facts(here, name)
     assert facts["state"] == "running" and "of 4 fit tasks done; cnn" in facts["progress"]
     following.send_signal(signal.SIGINT)
     said, _ = following.communicate(timeout=20)
-    assert following.returncode == 130 and f"detached; {name} goes on" in said
-    second = cluster.command(here, "submit", "job.yaml", "--detach")
-    assert f"this job runs already: {name}" in second.stdout and second.returncode == 0
-
     os.kill(cluster.driver(name), signal.SIGKILL)
+    assert following.returncode == 130 and f"detached; {name} goes on" in said
+
     assert "was killed (SIGKILL)" in cluster.wait_for_end(here, name)["message"]
     again = cluster.command(here, "submit", "job.yaml", "--wait", "--json")
 
@@ -162,7 +162,7 @@ def test_a_job_that_loses_its_driver_goes_on_when_it_is_submitted_again(cluster:
     log = cluster.command(here, "logs", f"{name}-2")
     assert "continues from its checkpoint" in log.stdout
     member = cluster.command(here, "logs", f"{name}-2", "--member", "cnn", "--fold", "2")
-    assert "from a checkpoint" in member.stdout and "epoch 400" in member.stdout
+    assert "from a checkpoint" in member.stdout and "epoch 800" in member.stdout
     third = cluster.command(here, "submit", "job.yaml")
     assert third.returncode == 0 and f"this job is finished already: {name}-2" in third.stdout
     assert "ensemble" in third.stdout, "its leaderboard"
@@ -202,6 +202,7 @@ def test_a_refused_token_is_distinguished_from_an_absent_cluster_within_five_sec
     cluster: Cluster, tmp_path: Path
 ) -> None:
     here = Here(tmp_path)
+    here.write(JOB)
     cases = {
         "refuses the token of this machine (RAY_AUTH_TOKEN)": {"RAY_AUTH_TOKEN": "wrong" * 8},
         "requires a token, and RAY_AUTH_MODE=disabled sends none": {"RAY_AUTH_MODE": "disabled"},
@@ -209,7 +210,7 @@ def test_a_refused_token_is_distinguished_from_an_absent_cluster_within_five_sec
     }
     for message, variables in cases.items():
         since = time.monotonic()
-        done = cluster.command(here, "status", **variables)
+        done = cluster.command(here, "submit", "job.yaml", **variables)
         seconds = time.monotonic() - since
 
         assert done.returncode == 2 and message in done.stderr, done.stderr

@@ -65,16 +65,19 @@ def submit(
     The job file, small files that it names, your own code and Quorate itself are sent to the cluster.
     """
     from quorate.errors import UserError
-    from quorate.execution.ray.job_server import JobServer, address_of
-    from quorate.job.sent_job import load_to_send
-    from quorate.job.submission import submit
+    from quorate.execution.ray.job_server import JobServer, address_of, knock
 
     if detach and wait:
         raise UserError("--detach does not wait, so --wait would have no effect; leave one of them out")
+    variables, dashboard = _variables(env or []), address_of(address)
+    places = {"store": _place(store, store_uri()), "runs": _place(runs, os.environ.get("QUORATE_RUNS", ""))}
+    knock(dashboard)
+    from quorate.job.sent_job import load_to_send
+    from quorate.job.submission import submit
+
     sent = load_to_send(
         lambda lookup: load(job_file, override or [], None, seed, budget, lookup),
-        store=_place(store, store_uri()),
-        runs=_place(runs, os.environ.get("QUORATE_RUNS", "")),
+        **places,
         on_cluster=on_cluster or (),
     )
     if sent.job.spec.execution.executor == "local":
@@ -82,9 +85,8 @@ def submit(
             "a submitted job runs on the workers of the cluster, but execution.executor is local; give "
             "--set execution.executor=ray"
         )
-    variables = _variables(env or [])
     said = make_console(stderr=json)
-    server = JobServer(address_of(address))
+    server = JobServer(dashboard)
     done = submit(server, sent, env=variables, with_package=not image_has_package, again=again)
     _say_submitted(done, said)
     if detach:

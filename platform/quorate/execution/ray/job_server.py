@@ -79,8 +79,7 @@ class JobServer:
     def __init__(self, address: str) -> None:
         """Connect to `address`, such as http://HEAD:8265."""
         self.address = address.rstrip("/")
-        _choose_authentication()
-        _knock(self.address)
+        knock(self.address)
         from ray.job_submission import JobStatus  # noqa: F401 - Ray reads the environment when it is imported
 
         from quorate.execution.ray.jobs_api import JobsApi
@@ -234,9 +233,12 @@ def address_of(given: str | None) -> str:
     return address
 
 
-def _knock(address: str) -> None:
-    """Raise `ClusterError` at once if no dashboard answers, or if it refuses the token; before the import of Ray, which
-    takes seconds."""
+def knock(address: str) -> None:
+    """Raise `ClusterError` if no dashboard answers, or if it refuses the token.
+
+    Call it before imports that take seconds, such as that of Ray, whose settings it chooses.
+    """
+    _choose_authentication()
     mode, token = os.environ["RAY_AUTH_MODE"], _token()
     headers = {"Authorization": f"Bearer {token}"} if mode == "token" and token else {}
     request = Request(f"{address}/api/version", headers=headers)  # noqa: S310 - http:// or https://, see `address_of`
