@@ -184,10 +184,10 @@ WRONG = {
         "data.train",
         "'s3://bucket' lacks the path of a file or folder",
     ),
-    "URL of the class names": (
-        "data:\n  kind: npz\n  train: s3://bucket/a.npz\n  classes: s3://bucket/a.txt\nmembers: {a: svm}\n",
-        4,
-        "data.classes",
+    "URL of the weights": (
+        "data: digits\nmembers:\n  a:\n    kind: net\n    arch: small_cnn\n    weights: s3://bucket/a.safetensors\n",
+        6,
+        "members.a.weights",
         "is a URL; this key takes a path of this machine",
     ),
     "features on a net": (

@@ -67,6 +67,7 @@ def test_every_byte_is_counted_once_under_its_type(stocked: Stocked) -> None:
     expected = {
         "fits": 4,
         "features": 0,
+        "pictures": 0,
         "predictions": 1,
         "checkpoints": 1,
         "unnamed blobs": 1,

@@ -24,11 +24,13 @@ def problems(error: ValidationError, model: type[BaseModel], source: Source) -> 
     messages: dict[Loc, list[str]] = {}
     other_branch: dict[Loc, list[str]] = {}
     found = _flatten(error, (), model)
+    urls = {_visible(loc, source.tree) for loc, _, details in found if details["type"] == OTHER_BRANCH}
     for loc, inner, details in found:
         if details["type"] == "too_short" and any(other[:-1] == loc for other, *_ in found):
             continue  # too short only because invalid items do not count
         place, text = _plain(loc, inner, details, source.tree)
-        texts = (other_branch if details["type"] in _WRONG_TYPE else messages).setdefault(place, [])
+        is_other = details["type"] in _WRONG_TYPE or (details["type"] == "literal_error" and place in urls)
+        texts = (other_branch if is_other else messages).setdefault(place, [])
         if text not in texts:
             texts.append(text)
     for place, texts in other_branch.items():
