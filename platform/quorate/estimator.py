@@ -62,16 +62,15 @@ class EnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     members
-        Members by name. A member is the name of a kind, a mapping with the key `kind` and its parameters
-        as in a job file, or an unfitted classifier of scikit-learn, which learns from standardized pixels
-        or encoded columns (the member kind `sklearn`). Default for tables: gradient boosting, extra trees,
-        logistic regression and a multilayer perceptron. Default for images: a small convolutional network,
-        an SVM and a random forest.
+        Members by name. A member is the name of a kind, a mapping with the key `kind` and its parameters as in a job
+        file, or an unfitted classifier of scikit-learn, which learns from standardized pixels or encoded columns (the
+        member kind `sklearn`). Default for tables: gradient boosting, extra trees, logistic regression and a multilayer
+        perceptron. Default for images: a small convolutional network, an SVM and a random forest.
     combiner
         Name of a combiner, or a mapping with the key `kind` and its parameters.
     validation
-        How rows are split into folds, as in a job file, such as `{"folds": 3}`. If the rarest class has
-        fewer rows than there are folds, the number of folds is its number of rows, with a warning.
+        How rows are split into folds, as in a job file, such as `{"folds": 3}`. If the rarest class has fewer rows than
+        there are folds, the number of folds is its number of rows, with a warning.
     random_state
         Seed of the job. The same seed gives the same ensemble. None draws a seed from NumPy's global state.
     executor

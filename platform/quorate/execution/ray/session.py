@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
-from ray.exceptions import OutOfMemoryError, RayError
+from ray.exceptions import RayError
 
 from quorate.execution.backlog import Backlog
 from quorate.execution.base import Policy
 from quorate.execution.budget import Agenda
-from quorate.execution.events import ENDS, Event, Failed, NodeAwaited, OutOfTime, Started, Stopped
-from quorate.execution.memory_faults import used_when_ended
+from quorate.execution.events import ENDS, Event, NodeAwaited, OutOfTime, Started, Stopped
 from quorate.execution.node_waits import NodeWaits
 from quorate.execution.ray.actor import Actor
 from quorate.execution.ray.actor_pool import ActorPool
@@ -25,17 +21,13 @@ from quorate.execution.ray.health_checks import SILENT_SECONDS
 from quorate.execution.ray.heartbeats import Heartbeats
 from quorate.execution.ray.nodes import Nodes
 from quorate.execution.ray.pieces import Piece
-from quorate.execution.ray.worker_signals import cause_of_death
+from quorate.execution.ray.session_signals import SessionSignals
+from quorate.execution.ray.worker_failures import failures_of
 from quorate.execution.silence import SilenceWatch
 from quorate.plan.tasks import DataAddition, JobData, Task, Unit
-from quorate.training.context import MemoryUse
 
-_TAIL_LINES = 20
-_DUE_SECONDS = 0.5
-"""Seconds that the deadline of a running task may move before the worker gets the new one."""
 _LAST_CALL_SECONDS = 1.0
 """Seconds after the end of training in which results are still accepted."""
-_ENDED_FOR_MEMORY = "Ray ended the worker, because the memory of its node was exhausted"
 _LOOK_SECONDS = 1.0
 """Seconds between two looks at the nodes."""
 
@@ -60,9 +52,7 @@ class RaySession:
         self._pool = ActorPool(data, nodes, autoscaler, policy.destination, without, own=own)
         self._silence, self._heartbeats = SilenceWatch(policy.patience, data), Heartbeats(policy.patience.frozen)
         self._agenda, self._workers = policy.agenda, policy.workers
-        self._stopping = self._wants_checkpoint = self._told_to_stop = False
-        self._give_up_at = math.inf
-        """When tasks that were asked to stop are given up, on the clock of `time.monotonic`."""
+        self._signals = SessionSignals(policy.agenda)
         self._spared: set[str] = set()
         """The keys of tasks whose idle worker died before they started."""
 
@@ -83,7 +73,7 @@ class RaySession:
     def events(self) -> Iterator[Event]:
         while True:
             yield from self._backlog.ended()
-            if self._stopping:
+            if self._signals.stopping:
                 self._backlog.end_all(stopped=True)
                 yield from self._give_up_stopping()
             elif self._agenda is not None and self._agenda.over() and not self._arriving(self._agenda):
@@ -92,7 +82,7 @@ class RaySession:
                 self._fill()
                 self._pool.retire_unused()
                 yield from self._look_at_nodes()
-            self._pass_on_signals()
+            self._signals.pass_on(self._pool)
             if len(self._pool):
                 for actor in self._pool.ready():
                     yield from self._next_event(actor)
@@ -104,12 +94,10 @@ class RaySession:
                 self._without_use()
 
     def stop(self, within: float | None = None) -> None:
-        if within is not None:
-            self._give_up_at = time.monotonic() + within
-        self._stopping = True
+        self._signals.stop(within)
 
     def checkpoint(self) -> None:
-        self._wants_checkpoint = True
+        self._signals.checkpoint()
 
     def close(self) -> None:
         """End all workers."""
@@ -178,7 +166,7 @@ class RaySession:
             actor.log, actor.due = event.log, 0.0
             self._pool.started(actor)
         self._silence.on(event)
-        if isinstance(event, Stopped) and not self._stopping:  # its node or its process is about to leave
+        if isinstance(event, Stopped) and not self._signals.stopping:  # its node or its process is about to leave
             del actor.running[event.task.key]
             actor.leaves = True
             self._backlog.put_back(deque([event.task]))
@@ -192,7 +180,7 @@ class RaySession:
         # a new process frees the memory of the accelerator
         if actor.resources.gpus or actor.resources.shared or actor.leaves:
             self._retire(actor)
-        elif actor.rest and not self._stopping:
+        elif actor.rest and not self._signals.stopping:
             self._begin(actor)
         else:
             self._backlog.put_back(actor.rest)
@@ -219,7 +207,7 @@ class RaySession:
         self._silence.forget(tasks)
         if isinstance(cause, RayError) and (host := self._nodes.lost_host(actor.node)):
             cause = f"host {host} was lost"
-        yield from self._backlog.lost(_failures(actor, tasks, cause))
+        yield from self._backlog.lost(failures_of(actor, tasks, cause))
         self._retire(actor, broken=True)
 
     def _end_silent(self) -> Iterator[Event]:
@@ -254,7 +242,7 @@ class RaySession:
 
     def _give_up_stopping(self) -> Iterator[Stopped]:
         """Give up the tasks that were asked to stop and have not ended in time, with their workers."""
-        if time.monotonic() >= self._give_up_at:
+        if self._signals.is_overdue:
             yield from map(Stopped, self._abandoned())
             self._backlog.end_all(stopped=True)
 
@@ -273,27 +261,6 @@ class RaySession:
         if not self._backlog.has_ended:
             time.sleep(0.05)
 
-    def _pass_on_signals(self) -> None:
-        if self._stopping and not self._told_to_stop:
-            self._told_to_stop = True
-            self._pool.want({})
-            for actor in self._pool.busy:
-                actor.handle.stop.remote()
-        if self._wants_checkpoint:
-            self._wants_checkpoint = False
-            for actor in self._pool.busy:
-                actor.handle.checkpoint.remote()
-        if self._agenda is not None:
-            self._tell_when_due(self._agenda.seconds_left())
-
-    def _tell_when_due(self, left: float) -> None:
-        """Update the workers' deadlines: their processes took time to start, and the reserve for the end may change."""
-        due = time.monotonic() + left
-        for actor in self._pool.busy:
-            if actor.running and actor.due is not None and abs(due - actor.due) > _DUE_SECONDS:
-                actor.due = due
-                actor.handle.end_in.remote(left)
-
     def _ask(self, task: Task, what: Literal["finish", "cancel"]) -> bool:
         """Ask the worker that runs a task to end it; False if none does."""
         actor = next((actor for actor in self._pool.busy if task.key in actor.running), None)
@@ -310,32 +277,3 @@ class RaySession:
         for actor in self._pool.busy:
             if self._backlog.cancel_next(task, actor.rest):
                 return
-
-
-def _failures(actor: Actor, tasks: Sequence[Task], cause: Exception | str) -> list[Failed]:
-    """The failures of the tasks of a worker that has died or is ended for a reason."""
-    log = _read(actor.log)
-    failures = [Failed(task, 0, "lost", str(cause), _tail(log), actor.log) for task in tasks]
-    if isinstance(cause, OutOfMemoryError):
-        used = used_when_ended(str(cause), actor.handle._actor_id.hex())
-        each = MemoryUse(used.node // max(len(tasks), 1)) if used is not None else None
-        return [replace(one, status="memory", message=_ENDED_FOR_MEMORY, used=each) for one in failures]
-    if isinstance(cause, TimeoutError):
-        return failures
-    if isinstance(cause, Exception):
-        reason = cause_of_death(str(cause) or type(cause).__name__, log)
-        return [replace(one, message=f"the worker died: {reason}") for one in failures]
-    return failures
-
-
-def _read(log: str) -> str | None:
-    """The log of a worker; None if it is not on this machine."""
-    try:
-        return Path(log).read_text(errors="replace") if log else None
-    except OSError:
-        return None
-
-
-def _tail(log: str | None) -> str:
-    """The last lines of a worker's log."""
-    return "\n".join((log or "").splitlines()[-_TAIL_LINES:])
