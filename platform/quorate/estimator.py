@@ -64,27 +64,27 @@ class EnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     members
         Members by name. A member is the name of a kind, a mapping with the key `kind` and its parameters as in a job
         file, or an unfitted classifier of scikit-learn, which learns from standardized pixels or encoded columns (the
-        member kind `sklearn`). Default for tables: gradient boosting, extra trees, logistic regression and a multilayer
-        perceptron. Default for images: a small convolutional network, an SVM and a random forest.
+        member kind `sklearn`). Default for tables: gradient boosting, extra trees, logistic regression and a
+        multilayer perceptron. Default for images: a small convolutional network, an SVM and a random forest.
     combiner
         Name of a combiner, or a mapping with the key `kind` and its parameters.
     validation
-        How rows are split into folds, as in a job file, such as `{"folds": 3}`. If the rarest class has fewer rows than
-        there are folds, the number of folds is its number of rows, with a warning.
+        How rows are split into folds, as in a job file, such as `{"folds": 3}`. If the rarest class has fewer rows
+        than there are folds, the number of folds is its number of rows, with a warning.
     random_state
         Seed of the job. The same seed gives the same ensemble. None draws a seed from NumPy's global state.
     executor
-        `local` trains in this process, one fit task after another. `ray` trains on the cluster at
-        RAY_ADDRESS; without this variable it starts Ray on this machine.
+        `local` trains in this process, one fit task after another. `ray` trains on the cluster at RAY_ADDRESS;
+        without this variable it starts Ray on this machine.
     budget
-        Time limit of `fit`, in seconds or as `300s`, `20m`, `2h`; None for no limit. A warning names the
-        members that are not finished in time. With `store`, another `fit` continues with them.
+        Time limit of `fit`, in seconds or as `300s`, `20m`, `2h`; None for no limit. A warning names the members that
+        are not finished in time. With `store`, another `fit` continues with them.
     store
-        Folder of finished work, for all jobs that use it: work in it is not trained again. With a store,
-        a grid search over combiners trains each member once. Without it, no work is kept.
+        Folder of finished work, for all jobs that use it: work in it is not trained again. With a store, a grid
+        search over combiners trains each member once. Without it, no work is kept.
     folder
-        Folder for the run folder, which `quorate predict`, `serve` and `leaderboard` read. Without it,
-        the files of the run are removed when `fit` ends; the estimator keeps what it needs to predict.
+        Folder for the run folder, which `quorate predict`, `serve` and `leaderboard` read. Without it, the files of
+        the run are removed when `fit` ends; the estimator keeps what it needs to predict.
     name
         Name of the job: of its run folder, and of the run and the model in MLflow.
     tracking
@@ -101,8 +101,8 @@ class EnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     leaderboard_
         A data frame with one row for the ensemble and one per member (`quorate.report.frame.as_frame`).
     oof_proba_
-        Cross-fitted probabilities (n, K) of the ensemble for the training rows; NaN for rows that no
-        fold validates (with a single holdout fold, and rows of weight 0).
+        Cross-fitted probabilities (n, K) of the ensemble for the training rows; NaN for rows that no fold validates
+        (with a single holdout fold, and rows of weight 0).
     run_
         The run folder if `folder` is set; else None.
     bundle_
