@@ -129,7 +129,9 @@ def test_an_output_that_is_full_is_named(tmp_path: Path, arguments: str) -> None
 
 
 @pytest.mark.system
-@pytest.mark.parametrize("arguments", ["list", "list --json", "schema"])
+@pytest.mark.parametrize(
+    "arguments", ["list", *(pytest.param(one, marks=pytest.mark.slow) for one in ("list --json", "schema"))]
+)
 def test_a_closed_pipe_ends_the_command_silently(tmp_path: Path, arguments: str) -> None:
     done = started(tmp_path, f"$Q {arguments} | true; echo ${{PIPESTATUS[0]}}")
 
@@ -167,7 +169,9 @@ def test_a_file_name_that_is_not_utf_8_can_be_printed(tmp_path: Path) -> None:
 
 
 @pytest.mark.system
-@pytest.mark.parametrize("size", ["400k", "1500k", "3m"])
+@pytest.mark.parametrize(
+    "size", [pytest.param("400k", marks=pytest.mark.slow), "1500k", pytest.param("3m", marks=pytest.mark.slow)]
+)
 def test_a_job_on_a_full_disk_ends_with_one_line_and_the_fix(tmp_path: Path, size: str) -> None:
     if subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode:
         pytest.skip("a small disk needs `unshare -rm`")

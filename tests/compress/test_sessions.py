@@ -148,6 +148,7 @@ def test_an_interrupted_distillation_continues_from_its_checkpoint_to_the_same_b
     assert files_in(tmp_path / "s") == files_in(tmp_path / "t")
 
 
+@pytest.mark.slow
 @pytest.mark.chaos
 def test_an_interrupted_soup_continues_with_the_averages_that_it_has_not_tried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -66,7 +66,9 @@ def test_predictions_for_an_unlearnable_class_do_not_change_the_best_member():
     assert np.isnan(made.crossfit_proba[~learnable]).all() and np.isnan(made.row_losses[~learnable]).all()
 
 
-@pytest.mark.parametrize("kind", [*QUICK, pytest.param("auto", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "kind", [*(pytest.param(kind, marks=pytest.mark.slow) if kind in ("auto", "stacking") else kind for kind in KINDS)]
+)
 @given(seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=4, deadline=None)
 def test_rows_that_do_not_count_have_no_influence(kind, seed):

@@ -11,10 +11,8 @@ from quorate.execution.local import LocalExecutor
 
 SAMPLE = {
     "test_work_submitted_while_events_are_read_is_done_in_the_same_session",
-    "test_a_network_that_is_asked_to_finish_gives_its_best_epoch_and_goes_on_to_the_same_bits",
     "test_a_cancelled_task_ends_without_a_result_and_the_others_go_on",
     "test_the_tasks_of_a_unit_run_one_after_another_on_the_same_worker",
-    "test_units_with_different_resources_start_with_the_longest",
     "test_tasks_that_start_after_data_were_added_read_them",
 }
 """The cases of test_sessions.py that run on Ray without the mark `slow`."""

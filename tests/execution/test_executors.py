@@ -176,7 +176,11 @@ def test_the_longest_unit_is_started_first(executor: Executor) -> None:
 
 @pytest.mark.chaos
 @pytest.mark.parametrize(
-    "number,cause", [(signal.SIGKILL, "SIGKILL, as its log names no other"), (signal.SIGSEGV, "SIGSEGV (Segmentation")]
+    "number,cause",
+    [
+        (signal.SIGKILL, "SIGKILL, as its log names no other"),
+        pytest.param(signal.SIGSEGV, "SIGSEGV (Segmentation", marks=pytest.mark.slow),
+    ],
 )
 def test_a_killed_worker_is_replaced_and_the_task_resumes_from_the_newest_checkpoint(
     ray_session: None, number: signal.Signals, cause: str
@@ -205,6 +209,7 @@ def test_a_killed_worker_is_replaced_and_the_task_resumes_from_the_newest_checkp
     assert hashes(events) == undisturbed
 
 
+@pytest.mark.slow
 @pytest.mark.chaos
 def test_a_worker_that_dies_each_time_fails_its_task_alone(ray_session: None, tmp_path: Path) -> None:
     from quorate.execution.ray.executor import RayExecutor

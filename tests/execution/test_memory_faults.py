@@ -147,7 +147,7 @@ def test_a_worker_that_reserves_a_whole_node_keeps_its_number_of_threads(ray_ses
 
 
 @pytest.mark.chaos
-@pytest.mark.system
+@pytest.mark.slow
 def test_a_member_that_exhausts_the_memory_of_its_node_fails_alone_after_one_retry_without_others() -> None:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "platform"), str(ROOT)]), "OMP_NUM_THREADS": "1"}
     if subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:

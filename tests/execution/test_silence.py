@@ -149,6 +149,7 @@ def test_a_frozen_worker_is_ended_and_its_task_is_tried_again(ray_session: None,
     print(f"ended after {time.monotonic() - begun:.1f} s")
 
 
+@pytest.mark.slow
 @pytest.mark.chaos
 @pytest.mark.system
 def test_a_silent_task_is_ended_and_tried_again(ray_session: None, tmp_path: Path) -> None:

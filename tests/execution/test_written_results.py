@@ -63,6 +63,7 @@ def test_events_name_what_the_workers_have_written_and_no_file_of_ray_shows_the_
     assert len(list((folder / "logs").iterdir())) > 3 and told == []
 
 
+@pytest.mark.slow
 def test_what_a_lost_attempt_has_written_is_never_committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ray.exceptions import ActorDiedError
 

@@ -52,6 +52,7 @@ def test_an_ample_budget_changes_only_the_order(tmp_path_factory: pytest.TempPat
     assert part["out_of_time"] == part["stopped_early"] == part["not_counted"] == []
 
 
+@pytest.mark.slow
 @pytest.mark.system
 def test_a_job_stopped_by_its_budget_resumes_to_the_bits_of_an_undisturbed_job(
     here: Here, tmp_path_factory: pytest.TempPathFactory

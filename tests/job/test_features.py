@@ -161,6 +161,7 @@ def extracted(executor: Any, plan: Plan, results: Results) -> tuple[Any, list[An
     return extraction, events
 
 
+@pytest.mark.slow
 @pytest.mark.system
 def test_workers_of_ray_share_the_work_and_give_the_same_bits(ray_session, weights, tmp_path):
     from quorate.execution.ray.executor import RayExecutor

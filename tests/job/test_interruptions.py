@@ -48,7 +48,7 @@ def wait_for_epochs(here: Here, process: subprocess.Popen[str], count: int = 8) 
 @pytest.mark.parametrize(
     ("executor", "number"),
     [
-        ("ray", signal.SIGINT),
+        pytest.param("ray", signal.SIGINT, marks=pytest.mark.slow),
         ("local", signal.SIGTERM),
         pytest.param("ray", signal.SIGTERM, marks=pytest.mark.slow),
         pytest.param("local", signal.SIGINT, marks=pytest.mark.slow),

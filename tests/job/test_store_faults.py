@@ -93,7 +93,8 @@ def small_disk(folder: Path, size: str) -> Iterator[None]:
 
 
 @pytest.mark.chaos
-@pytest.mark.parametrize("executor", ["local", pytest.param("ray", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("executor", ["local", "ray"])
 def test_a_full_disk_of_the_store_ends_the_job_and_keeps_what_was_committed(tmp_path: Path, executor: str) -> None:
     # given: a disk with room for the first results, but not for a forest
     disk = tmp_path / "disk"

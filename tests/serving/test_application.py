@@ -214,6 +214,7 @@ def test_the_current_version_keeps_answering_if_a_new_one_does_not_start(client:
     assert answer.json()["model"]["job"] == "quarters"
 
 
+@pytest.mark.slow
 def test_a_second_version_takes_over(client: httpx.Client, tmp_path: Path) -> None:
     from quorate.serving.application import deploy
 

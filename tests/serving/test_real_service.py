@@ -132,7 +132,8 @@ def _wait_until_healthy(client: httpx.Client, service: object) -> None:
 
 
 @pytest.mark.system
-@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_before_the_ensemble_is_served_ends_the_command_with_its_code(
     number: signal.Signals, customers: Here
 ) -> None:
