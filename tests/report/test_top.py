@@ -8,7 +8,8 @@ from collections.abc import Iterable
 import pytest
 from rich.console import Console
 
-from quorate.report.top import JobState, picture
+from quorate.report.job_state import JobState
+from quorate.report.top import picture
 from quorate.tracking.records import AttemptRecord, EndRecord, MetricsRecord, Record, RunRecord, TagsRecord
 
 JOB = RunRecord("job", "demo", None, {"quorate.level": "job"}, {"members": "2", "folds": "2"}, 0)

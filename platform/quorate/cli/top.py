@@ -30,7 +30,8 @@ def top(
 
     It reads the journal of the run, so it works from every machine that reaches the run, and does not disturb the job.
     """
-    from quorate.report.top import JobState, picture
+    from quorate.report.job_state import JobState
+    from quorate.report.top import picture
     from quorate.runs.copy import JUST_JOURNAL
     from quorate.runs.journal_reader import JournalReader
     from quorate.runs.lookup import find_journal

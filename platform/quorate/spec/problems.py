@@ -29,8 +29,9 @@ def problems(error: ValidationError, model: type[BaseModel], source: Source) -> 
         if details["type"] == "too_short" and any(other[:-1] == loc for other, *_ in found):
             continue  # too short only because invalid items do not count
         place, text = _plain(loc, inner, details, source.tree)
-        is_other = details["type"] in _WRONG_TYPE or (details["type"] == "literal_error" and place in urls)
-        texts = (other_branch if is_other else messages).setdefault(place, [])
+        if details["type"] == "literal_error" and place in urls:
+            continue  # the branch for paths explains it
+        texts = (other_branch if details["type"] in _WRONG_TYPE else messages).setdefault(place, [])
         if text not in texts:
             texts.append(text)
     for place, texts in other_branch.items():

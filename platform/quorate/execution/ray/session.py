@@ -125,7 +125,7 @@ class RaySession:
         self._look_at = time.monotonic() + _LOOK_SECONDS
         for actor in self._pool.on_silent_nodes():
             silent = f"host {self._nodes.address(actor.node)} has not answered for {SILENT_SECONDS:.0f} s"
-            yield from self._lost(actor, TimeoutError(silent))
+            yield from self._lost(actor, silent)
         yield from self._scale()
 
     def _scale(self) -> Iterator[Event]:
@@ -186,7 +186,7 @@ class RaySession:
             self._backlog.put_back(actor.rest)
             self._pool.rest(actor)
 
-    def _lost(self, actor: Actor, error: Exception) -> Iterator[Event]:
+    def _lost(self, actor: Actor, cause: Exception | str) -> Iterator[Event]:
         """Handle the loss of a worker: its tasks wait again, and its late results are ignored.
 
         An idle actor that was given a task and died before it started may have died before that. This is not counted as
@@ -198,7 +198,7 @@ class RaySession:
             self._backlog.put_back(deque(tasks))
             self._retire(actor)
         else:
-            yield from self._give_up(actor, error)
+            yield from self._give_up(actor, cause)
         self._nodes.look_again()
 
     def _give_up(self, actor: Actor, cause: Exception | str) -> Iterator[Event]:

@@ -27,8 +27,6 @@ def failures_of(actor: Actor, tasks: Sequence[Task], cause: Exception | str) -> 
         used = used_when_ended(str(cause), actor.handle._actor_id.hex())
         each = MemoryUse(used.node // max(len(tasks), 1)) if used is not None else None
         return [replace(one, status="memory", message=_ENDED_FOR_MEMORY, used=each) for one in failures]
-    if isinstance(cause, TimeoutError):
-        return failures
     if isinstance(cause, Exception):
         reason = cause_of_death(str(cause) or type(cause).__name__, log)
         return [replace(one, message=f"the worker died: {reason}") for one in failures]

@@ -1,4 +1,4 @@
-"""The section on the course of the job: which worker ran which task, and when."""
+"""The timeline of the job: which worker ran which task, and when."""
 
 from __future__ import annotations
 
@@ -17,11 +17,17 @@ MOST_LANES, MOST_BARS = 64, 3000
 """Maximum numbers of lanes and of bars that are drawn, so that the page stays small (an assumption)."""
 PAUSE = 0.05
 """A pause in which nothing ran is drawn as at most this share of the whole time."""
-STYLES: Mapping[Outcome, str] = {"fitted": "c1", "predicted": "c1", "extracted": "c1"}
-"""The colours of attempts that gave a result; others are in the colour of problems or of interruptions."""
 STEPS = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400)
 """Seconds between two marks of the time axis."""
-PROBLEMS: frozenset[Outcome] = frozenset({"failed", "diverged", "lost", "memory"})
+_IN_WORDS: Mapping[Outcome, tuple[str, str]] = {
+    "failed": ("failed with an error", "failed with an error"),
+    "diverged": ("diverged", "diverged"),
+    "lost": ("was lost with its worker", "were lost with their workers"),
+    "memory": ("exhausted the memory", "exhausted the memory"),
+}
+PROBLEMS = frozenset(_IN_WORDS)
+RESULTS: frozenset[Outcome] = frozenset({"fitted", "predicted", "extracted"})
+"""The outcomes of attempts that failed, and of those that gave a result; the others were stopped."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +47,9 @@ def section(run: RunData) -> Section | None:
     notes = [f"{many(hidden, 'more lane')} not drawn."] if hidden > 0 else []
     return Section(
         "timeline",
-        "The course of the job",
-        "Each lane is a place on a host where one task ran after another. A gap is time without a task: a worker "
-        "starts, waits for data, or has nothing to do.",
+        "Timeline",
+        "Each lane shows tasks that a host ran one after another. In a gap, a worker starts, waits for data, or has "
+        "nothing to do.",
         list(_remarks(run.attempts, lanes)),
         {"chart": _chart(lanes[:MOST_LANES]), "notes": notes},
     )
@@ -81,15 +87,9 @@ def _remarks(attempts: Sequence[AttemptRecord], lanes: Sequence[Lane]) -> Iterat
         these = [one for one in wrong if one.outcome == outcome]
         seconds = sum(one.end_ms - one.start_ms for one in these) / 1e3
         names = listed(list(dict.fromkeys(one.task for one in these)))
-        what = "lost with their workers" if outcome == "lost" else _IN_WORDS.get(outcome, outcome)
+        one, several = _IN_WORDS[outcome]
+        what = one if len(these) == 1 else several
         yield note(f"{many(len(these), 'attempt')} {what}, after {format_seconds(seconds)} in all: {names}.")
-
-
-_IN_WORDS: Mapping[Outcome, str] = {
-    "failed": "failed with an error",
-    "memory": "exhausted the memory",
-    "diverged": "diverged",
-}
 
 
 def busy_times(attempts: Sequence[AttemptRecord]) -> list[tuple[int, int]]:
@@ -175,7 +175,7 @@ def _chart(lanes: Sequence[Lane]) -> Chart:
 
 
 def _style(attempt: AttemptRecord) -> str:
-    return "c2" if attempt.outcome in PROBLEMS else STYLES.get(attempt.outcome, "plain")
+    return "c2" if attempt.outcome in PROBLEMS else "c1" if attempt.outcome in RESULTS else "plain"
 
 
 def _said(attempt: AttemptRecord) -> str:
