@@ -105,6 +105,15 @@ def test_a_task_of_a_pack_that_diverges_fails_alone(executor: Executor) -> None:
     assert {event.task.label for event in fitted(events).values()} == {"stack.1", "stack.3"}
 
 
+def test_copies_that_a_pack_does_not_end_have_failed(executor: Executor) -> None:
+    events = run_packed(executor, copies(3, forgets=True), policy=Policy(retries=0))
+
+    assert [event.message for event in failures(events) if event.final and event.task.fold == 0] == [
+        "RuntimeError: fit_many of Stack ended before 2 of its 3 fits"
+    ] * 2
+    assert len(fitted(events)) == 2
+
+
 def test_a_stopped_pack_keeps_a_checkpoint_of_each_task_and_goes_on_to_the_same_bits(executor: Executor) -> None:
     plan = plan_of({"stack": {"kind": "stack", "copies": 2, "epochs": 2000}}, validation={"scheme": "holdout"})
     checkpoints: dict[str, bytes] = {}

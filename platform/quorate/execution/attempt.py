@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from quorate.data.dataset import Dataset
+from quorate.errors import UserError
 from quorate.execution.assignment import Assignment, Control
 from quorate.execution.content import ContentWriter
 from quorate.execution.estimates import epochs_of
@@ -132,10 +133,10 @@ class FitAttempt:
 
     def _result(self, task: FitTask, member: Member, *, complete: bool) -> Fitted:
         since, test = time.perf_counter(), None
-        valid = checked(member.predict_proba(self.valid.x))
+        valid = probabilities(member, self.valid)
         each = 1e3 * (time.perf_counter() - since) / len(self.valid)
         if self._test_now and self._test is not None:
-            test = checked(member.predict_proba(self._test.x))
+            test = probabilities(member, self._test)
         files = {name: self._write(content) for name, content in saved_files(member)}
         return Fitted(task, valid, member.history, files, 0.0, complete, test=test, predict_ms=each)
 
@@ -151,7 +152,7 @@ def _predict_in_time(
             return
         chosen = member.view(view) if view else member
         assert chosen is not None, "it has predicted the validation rows"
-        emit(Predicted(PredictTask(predict_key(task.result_key, test), task), checked(chosen.predict_proba(test.x))))
+        emit(Predicted(PredictTask(predict_key(task.result_key, test), task), probabilities(chosen, test)))
 
 
 class _TaskRun:
@@ -272,7 +273,16 @@ def _restored(assignment: Assignment) -> tuple[State | None, float]:
     return saved["state"], float(saved["seconds"])
 
 
-def checked(proba: Proba) -> Proba:
+def probabilities(member: Member, rows: Dataset) -> Proba:
+    """What a member predicts for rows.
+
+    Raises `UserError` if that is not an array (rows, classes), and `Diverged` if it is not finite.
+    """
+    proba, expected = member.predict_proba(rows.x), (len(rows), rows.n_classes)
+    if not isinstance(proba, np.ndarray) or proba.shape != expected:
+        found = f"{proba.shape}" if isinstance(proba, np.ndarray) else f"a {type(proba).__name__}"
+        whose = f"predict_proba of {type(member).__name__}"
+        raise UserError(f"{whose} returned {found}, not an array of shape {expected} (rows, classes)")
     if not np.isfinite(proba).all():
         raise Diverged("the predicted probabilities are not finite")
     return proba

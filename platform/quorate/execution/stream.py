@@ -15,7 +15,7 @@ import torch
 from quorate.data.table import Table
 from quorate.errors import MachineError, UserError
 from quorate.execution.assignment import Assignment, Control
-from quorate.execution.attempt import FitAttempt, checked
+from quorate.execution.attempt import FitAttempt, probabilities
 from quorate.execution.content import ContentWriter, inline
 from quorate.execution.event_queue import EventQueue
 from quorate.execution.events import (
@@ -122,11 +122,11 @@ def _run(
             _predict(assignment, task, data, control, emit)
         else:
             _extract(assignment, task, data, control, emit)
-    except Exception as error:  # noqa: BLE001
+    except (Exception, SystemExit) as error:  # noqa: BLE001  (users' code may call `sys.exit`)
         emit(failure_of(assignment, error))
 
 
-def failure_of(assignment: Assignment, error: Exception) -> Failed:
+def failure_of(assignment: Assignment, error: BaseException) -> Failed:
     """The event of a task that ends with an exception; called where it is handled."""
     device = exhausted_device(error)
     status: Status = "diverged" if isinstance(error, Diverged) else "failed" if device is None else "memory"
@@ -167,7 +167,9 @@ def _fit_together(
                 emit(failure_of(assignments[position], error))
             else:
                 _end(attempts[position], emit)
-    except Exception as error:  # noqa: BLE001  (an error of the model is a failure of all tasks that have not ended)
+        if left:
+            raise RuntimeError(f"fit_many of {kind.__name__} ended before {len(left)} of its {len(parts)} fits")
+    except (Exception, SystemExit) as error:  # noqa: BLE001  (it fails all tasks that have not ended)
         for assignment in left:
             emit(failure_of(assignment, error))
     finally:
@@ -178,7 +180,7 @@ def _fit_together(
 def _end(attempt: FitAttempt, emit: Callable[[Event], None]) -> None:
     try:
         attempt.end()
-    except Exception as error:  # noqa: BLE001  (the others of the model go on)
+    except (Exception, SystemExit) as error:  # noqa: BLE001  (the others of the model go on)
         emit(failure_of(attempt.assignment, error))
 
 
@@ -193,7 +195,7 @@ def _predict(
     assert assignment.files is not None and context.test is not None
     emit(Started(task, assignment.attempt, control.worker, assignment.log))
     member = member_of(assignment.files, device=task.fit.numerics.device)
-    proba = checked(member.predict_proba(context.test.x))
+    proba = probabilities(member, context.test)
     emit(Cancelled(task) if control.asked.get(assignment.number) == "cancel" else Predicted(task, proba))
 
 
