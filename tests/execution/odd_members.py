@@ -21,7 +21,7 @@ from quorate.training.context import Diverged, Hardware, Numerics, Signal, TaskC
 
 What = Literal[
     "well", "raise", "raise_once", "refuse", "diverge", "die_once", "wait", "stop_once", "hang_once", "swell",
-    "exit", "one_class_less",
+    "exit", "one_class_less", "no_number",
 ]  # fmt: skip
 
 
@@ -72,6 +72,8 @@ class Odd(Member):
                 time.sleep(300)
             case "exit":
                 sys.exit(3)
+            case "no_number":
+                run.report({"train_loss": "low"}, dict)  # type: ignore[dict-item]
             case "swell":
                 self._swell()
             case "wait":

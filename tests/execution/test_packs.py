@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 from tests.execution.jobs import failures, fitted, hashes, plan_of, run
@@ -30,10 +31,8 @@ def run_packed(
     kept: dict[str, bytes] | None = None,
 ) -> list[Event]:
     checkpoints, events = kept if kept is not None else {}, []
-    given = Policy(
-        checkpoint_seconds=policy.checkpoint_seconds if policy else 10.0,
-        sources=Sources(lambda task: checkpoints.get(task.key)),
-    )
+    plain = policy or Policy(checkpoint_seconds=10.0)
+    given = replace(plain, sources=Sources(lambda task: checkpoints.get(task.key)))
     with executor.open(plan.context, given) as session:
         session.submit(packed(plan))
         for event in session.events():

@@ -138,7 +138,8 @@ class FitAttempt:
         if self._test_now and self._test is not None:
             test = probabilities(member, self._test)
         files = {name: self._write(content) for name, content in saved_files(member)}
-        return Fitted(task, valid, member.history, files, 0.0, complete, test=test, predict_ms=each)
+        history = [_plain(metrics) for metrics in member.history]
+        return Fitted(task, valid, history, files, 0.0, complete, test=test, predict_ms=each)
 
 
 def _predict_in_time(
@@ -240,7 +241,7 @@ class _TaskRun:
         """Report an epoch, make an interim result if it is time for one, and return whether training is out of time."""
         self._epoch += 1
         self._trained = self._trained or bool(with_labels([metrics]))
-        self._emit(Reported(self._task, self._epoch, dict(metrics)))
+        self._emit(Reported(self._task, self._epoch, _plain(metrics)))
         due = self._control.due
         if due is None or self._epochs is None:
             return False
@@ -286,6 +287,14 @@ def probabilities(member: Member, rows: Dataset) -> Proba:
     if not np.isfinite(proba).all():
         raise Diverged("the predicted probabilities are not finite")
     return proba
+
+
+def _plain(metrics: Metrics) -> dict[str, float]:
+    """The metrics of an epoch as plain numbers, without NumPy's types; raises `UserError` for other values."""
+    try:
+        return {name: value if isinstance(value, int | float) else float(value) for name, value in metrics.items()}
+    except (AttributeError, TypeError, ValueError):
+        raise UserError(f"the metrics of an epoch must be numbers by their names, but are {metrics!r}") from None
 
 
 def _epochs_in(restored: State | None) -> int:
