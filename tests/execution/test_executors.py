@@ -92,11 +92,11 @@ def test_a_task_that_refuses_its_input_is_not_tried_again(executor: Executor) ->
     assert failures(events)[0].message == "the rows have no weights; add a column of weights"
 
 
-def test_a_task_that_breaks_the_contract_fails_alone(executor: Executor) -> None:
+def test_a_task_that_breaks_the_contract_fails_alone() -> None:
     wrong = {"gone": "exit", "narrow": "one_class_less", "wordy": "no_number"}
     plan = plan_of({name: {"kind": "odd", "what": what} for name, what in wrong.items()})
 
-    events = run(executor, plan, policy=Policy(retries=0))
+    events = run(LocalExecutor(), plan, policy=Policy(retries=0))
 
     failed = {event.task.title: (event.status, event.message) for event in failures(events)}
     words = "the metrics of an epoch must be numbers by their names, but are {'train_loss': 'low'}"

@@ -104,8 +104,8 @@ def test_a_task_of_a_pack_that_diverges_fails_alone(executor: Executor) -> None:
     assert {event.task.label for event in fitted(events).values()} == {"stack.1", "stack.3"}
 
 
-def test_copies_that_a_pack_does_not_end_have_failed(executor: Executor) -> None:
-    events = run_packed(executor, copies(3, forgets=True), policy=Policy(retries=0))
+def test_copies_that_a_pack_does_not_end_have_failed() -> None:
+    events = run_packed(LocalExecutor(), copies(3, forgets=True), policy=Policy(retries=0))
 
     assert [event.message for event in failures(events) if event.final and event.task.fold == 0] == [
         "RuntimeError: fit_many of Stack ended before 2 of its 3 fits"
