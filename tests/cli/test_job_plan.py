@@ -17,6 +17,7 @@ from quorate.cli.job_plan import _plan_json, _print_plan, show_plan
 from quorate.data.decoding import Corrupt, DecodingBatch
 from quorate.execution.workplace import Workplace
 from quorate.plan.groups import Node
+from quorate.plan.placement import with_measured
 from quorate.plan.planner import make_plan
 from quorate.plan.tasks import JobData, Resources
 from quorate.spec import load_job
@@ -47,6 +48,7 @@ members:
 def test_the_plan_names_the_group_the_numerics_and_the_memory_of_each_member(job_file: Callable[[str], Path]) -> None:
     job, rows = load_job(job_file(JOB)), tiny_data(shape=(16, 16, 1))
     plan = make_plan(job.spec, JobData(rows, None, two_folds()), PLACES)
+    plan = with_measured(plan, {"svm": MemoryUse(3 * GIB)})
     groups = PLACES.groups_for(Resources(cpus=0))
     done = {plan.of("svm")[0].key: MemoryUse(3 * GIB)}
 
@@ -68,6 +70,9 @@ def test_the_plan_names_the_group_the_numerics_and_the_memory_of_each_member(job
         "svm": ("cpu", "float32"),
     }
     assert first["svm"]["memory"]["used"] == {"node": 3 * GIB, "accelerator": 0}
+    second = next(task for task in found["tasks"] if task["member"] == "svm" and task["fold"] == 2)
+    assert second["memory"]["expected"] == {"node": 3 * GIB, "accelerator": 0} and second["memory"]["used"] is None
+    assert first["slow"]["memory"]["expected"] == first["slow"]["memory"]["estimated"]
     assert first["slow"]["memory"]["used"] is None and first["slow"]["memory"]["estimated"]["node"] > 440 << 20
     assert first["shared"]["memory"]["estimated"]["accelerator"] > 0
     assert [(len(group["nodes"]), group["accelerators"]) for group in found["groups"]] == [(1, 2), (1, 0), (2, 0)]
@@ -79,6 +84,7 @@ def test_the_plan_names_the_group_the_numerics_and_the_memory_of_each_member(job
     ]
     assert lines[3].startswith("fast: its numerics depend on the node; it runs on 1 node: 16 cores new, fast bfloat16")
     assert any(line.startswith("│svm") and "│ any " in line and ", used 3.0 GiB " in line for line in lines)
+    assert any(line.startswith("│svm") and ", expected 3.0 GiB " in line for line in lines)
 
 
 def test_a_dry_run_decodes_pictures_where_the_job_would_run(

@@ -184,6 +184,20 @@ def test_a_shard_that_is_lost_is_decoded_again(files, decoded):
     np.testing.assert_array_equal(all_of(again.images), expected)
 
 
+@pytest.mark.parametrize(("ending", "left"), [("npy", 0), ("npy", 10), ("npy", 130), ("json", 0), ("json", 10)])
+def test_a_file_of_the_cache_that_a_fault_has_cut_off_is_made_again(files, decoded, ending, left):
+    first = opened(files)
+    (cut, *_) = sorted((node_cache().folder / "images").glob(f"*.{ending}"))
+    cut.write_bytes(cut.read_bytes()[:left])
+    decoded.clear()
+    del first
+
+    again = opened(files)
+
+    assert sum(decoded) > 0
+    np.testing.assert_array_equal(all_of(again.images), pixels_of(files))
+
+
 def test_pictures_that_do_not_fit_are_decoded_when_they_are_read(files, decoded, monkeypatch):
     monkeypatch.setenv("QUORATE_CACHE_SIZE", "1K")
 

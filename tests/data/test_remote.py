@@ -266,3 +266,16 @@ def test_the_newest_download_takes_the_place_of_the_oldest(pages, monkeypatch):
     assert downloads() == 1
     with pytest.raises(ValueError, match="no room for 600 B"):  # this process holds b until it ends
         local_file(f"{address}/a", "train")
+
+
+def test_the_error_of_a_job_names_the_url_of_a_damaged_file_without_its_query(pages, tmp_path):
+    folder, url, _ = pages
+    (folder / "cut.npz").write_bytes(b"PK no archive")
+    job = tmp_path / "job.yaml"
+    job.write_text(f"data: {{kind: npz, train: '{url}/cut.npz?token=hidden'}}\nmembers: {{svm: svm}}\n")
+
+    with pytest.raises(SpecError) as refused:
+        open_data(load_job(job))
+
+    assert f"{url}/cut.npz is not a complete .npz archive" in str(refused.value)
+    assert "hidden" not in str(refused.value) and str(tmp_path / "cache") not in str(refused.value)

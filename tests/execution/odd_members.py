@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -19,7 +20,8 @@ from quorate.spec import MemberParams
 from quorate.training.context import Diverged, Hardware, Numerics, Signal, TaskContext
 
 What = Literal[
-    "well", "raise", "raise_once", "refuse", "diverge", "die_once", "wait", "stop_once", "hang_once", "swell"
+    "well", "raise", "raise_once", "refuse", "diverge", "die_once", "wait", "stop_once", "hang_once", "swell",
+    "exit", "one_class_less", "no_number",
 ]  # fmt: skip
 
 
@@ -68,6 +70,10 @@ class Odd(Member):
                 os.kill(os.getpid(), signal.SIGSTOP)
             case "hang_once" if first:
                 time.sleep(300)
+            case "exit":
+                sys.exit(3)
+            case "no_number":
+                run.report({"train_loss": "low"}, dict)  # type: ignore[dict-item]
             case "swell":
                 self._swell()
             case "wait":
@@ -79,7 +85,8 @@ class Odd(Member):
         return self
 
     def predict_proba(self, images: Images) -> Proba:
-        return np.tile(self.frequencies, (len(images), 1))
+        proba = np.tile(self.frequencies, (len(images), 1))
+        return proba[:, 1:] if self.params.what == "one_class_less" else proba
 
     def save(self, folder: Path) -> None:
         write_header(folder, params=self.params)

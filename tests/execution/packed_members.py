@@ -21,6 +21,8 @@ class StackParams(MemberParams):
     epochs: int = 5
     diverges_in_copy: int = -1
     """The position of a copy whose loss is not finite in its second epoch."""
+    forgets: bool = False
+    """Whether it ends after the first copy."""
 
     @property
     def most_epochs(self) -> int:
@@ -76,6 +78,8 @@ class Stack(Member):
                     members[i].weights, members[i].finished = weights[i].copy(), answer is not Signal.STOP
                     left.remove(i)
                     yield i, error
+                    if members[i].params.forgets:
+                        return
 
     @classmethod
     def _first(cls, fit: PackedFit, features: int) -> Any:

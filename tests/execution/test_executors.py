@@ -92,6 +92,24 @@ def test_a_task_that_refuses_its_input_is_not_tried_again(executor: Executor) ->
     assert failures(events)[0].message == "the rows have no weights; add a column of weights"
 
 
+def test_a_task_that_breaks_the_contract_fails_alone() -> None:
+    wrong = {"gone": "exit", "narrow": "one_class_less", "wordy": "no_number"}
+    plan = plan_of({name: {"kind": "odd", "what": what} for name, what in wrong.items()})
+
+    events = run(LocalExecutor(), plan, policy=Policy(retries=0))
+
+    failed = {event.task.title: (event.status, event.message) for event in failures(events)}
+    words = "the metrics of an epoch must be numbers by their names, but are {'train_loss': 'low'}"
+    shapes = {fold.part: len(plan.context.folds[fold.fold].valid) for fold in plan.of("narrow")}
+    assert failed == {f"gone {part}": ("failed", "SystemExit: 3") for part in shapes} | {
+        f"narrow {part}": (
+            "failed",
+            f"predict_proba of Odd returned ({rows}, 9), not an array of shape ({rows}, 10) (rows, classes)",
+        )
+        for part, rows in shapes.items()
+    } | {f"wordy {part}": ("failed", words) for part in shapes}
+
+
 @pytest.mark.parametrize("error", [ShardError("the server is gone"), CacheError("the disk is full")])
 def test_a_task_that_fails_because_of_its_machine_is_tried_again(monkeypatch: pytest.MonkeyPatch, error) -> None:
     fit, errors = Odd.fit, [error]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 from tests.execution.jobs import failures, fitted, hashes, plan_of, run
@@ -30,10 +31,8 @@ def run_packed(
     kept: dict[str, bytes] | None = None,
 ) -> list[Event]:
     checkpoints, events = kept if kept is not None else {}, []
-    given = Policy(
-        checkpoint_seconds=policy.checkpoint_seconds if policy else 10.0,
-        sources=Sources(lambda task: checkpoints.get(task.key)),
-    )
+    plain = policy or Policy(checkpoint_seconds=10.0)
+    given = replace(plain, sources=Sources(lambda task: checkpoints.get(task.key)))
     with executor.open(plan.context, given) as session:
         session.submit(packed(plan))
         for event in session.events():
@@ -103,6 +102,15 @@ def test_a_task_of_a_pack_that_diverges_fails_alone(executor: Executor) -> None:
         ("stack.2", "diverged", True),
     ]
     assert {event.task.label for event in fitted(events).values()} == {"stack.1", "stack.3"}
+
+
+def test_copies_that_a_pack_does_not_end_have_failed() -> None:
+    events = run_packed(LocalExecutor(), copies(3, forgets=True), policy=Policy(retries=0))
+
+    assert [event.message for event in failures(events) if event.final and event.task.fold == 0] == [
+        "RuntimeError: fit_many of Stack ended before 2 of its 3 fits"
+    ] * 2
+    assert len(fitted(events)) == 2
 
 
 def test_a_stopped_pack_keeps_a_checkpoint_of_each_task_and_goes_on_to_the_same_bits(executor: Executor) -> None:

@@ -12,7 +12,7 @@ from tests.tiny import Nodes, plan_on, tiny_data
 
 from quorate.execution.queue import needs
 from quorate.plan.groups import Node
-from quorate.plan.placement import reservation
+from quorate.plan.placement import reservation, with_measured
 from quorate.plan.tasks import FeatureTask, PredictTask
 from quorate.training.context import Accelerator, Hardware, MemoryUse
 
@@ -117,3 +117,26 @@ def test_a_number_of_workers_is_part_of_the_key_and_one_worker_is_not() -> None:
 
     assert keys[0] == keys[1] == keys[2]
     assert len(set(keys[2:])) == 4
+
+
+def test_what_finished_tasks_used_replaces_the_estimate_of_their_member() -> None:
+    """A core comes with 2 GiB: 3 GiB and a tenth more are 3.5 GiB in steps of 256 MiB, and 440 MiB are 512."""
+    plan = plan_on(on(HERE), "{m: svm, n: {kind: svm, C: 2}, o: {kind: svm, memory: 1GiB}}", ROWS)
+
+    later = with_measured(plan, {"m": MemoryUse(3 * GIB)})
+
+    assert {task.member: task.resources.memory for task in later.tasks} == {"m": 7 * GIB // 2, "n": GIB // 2, "o": GIB}
+    assert [task.key for task in later.tasks] == [task.key for task in plan.tasks]
+    assert later.tasks[0].estimate == plan.tasks[0].estimate, "the record of a task keeps the estimate"
+    small = {name: MemoryUse(GIB) for name in "mno"}
+    assert with_measured(later, small).tasks[0].resources.memory == 0, "all are within the memory of their cores"
+
+
+def test_networks_share_an_accelerator_by_what_finished_tasks_used() -> None:
+    """10 GiB hold two processes of 4.4 GiB and 0.49 GiB for libraries."""
+    gpu = replace(HERE, gpus=1, accelerator=Accelerator("T", 10 * GIB, True))
+    plan = plan_on(on(gpu), "{m: {kind: net, arch: small_cnn}}", ROWS)
+
+    later = with_measured(plan, {"m": MemoryUse(GIB, 4 * GIB)})
+
+    assert [task.resources.gpus for task in later.tasks] == [1 / 2] * 2

@@ -26,13 +26,15 @@ from quorate.data.signature import ImageSignature
 from quorate.execution.workplace import Workplace
 from quorate.job.planning import plan_job
 from quorate.members import own
-from quorate.members.base import HEADER, load_member
+from quorate.members.base import HEADER, Member, load_member
 from quorate.members.saved_learner import SavedLearner
 from quorate.plan.opening import open_data
 from quorate.plan.tasks import Plan
 from quorate.registry import ARCHS, COMBINERS, MEMBERS, REGISTRIES, own_code
-from quorate.spec import Job, load_job
+from quorate.registry.own_code import OwnCodeError
+from quorate.spec import Job, MemberParams, load_job
 from quorate.spec.file import SpecError
+from quorate.training.context import Numerics
 
 EXAMPLE = ROOT / "docs" / "examples" / "starfish"
 
@@ -765,3 +767,31 @@ def test_members_with_the_same_recipe_of_a_users_own_kind_are_tried_once(monkeyp
         kind.numerics(params, signature=ImageSignature((8, 8, 1)), rows=100, hardware=LAPTOP)
 
     assert asked == [7, 9]
+
+
+def test_a_class_that_inherits_from_the_contract_gets_the_defaults_and_must_define_the_rest() -> None:
+    class Half(Member):
+        class Params(MemberParams):
+            pass
+
+        def fit(self, train: Any, valid: Any, context: Any) -> Any:
+            return self
+
+        def predict_proba(self, x: Any) -> Any:
+            return x
+
+        def save(self, folder: Path) -> None:
+            pass
+
+    class Whole(Half):
+        @classmethod
+        def load(cls, folder: Path) -> Any:
+            return cls
+
+    with pytest.raises(OwnCodeError, match="the class Half lacks load"):
+        own.adopt_member("mine:Half", Half)
+    kind, image = own.adopt_member("mine:Whole", Whole), ImageSignature((8, 8, 1))
+    params = kind.Params(kind="mine:Whole", cpus=2)
+
+    assert kind.numerics(params, signature=image, rows=100, hardware=LAPTOP) == Numerics(threads=2)
+    assert kind.cost(params, signature=image, rows=1000, n_classes=10) == pytest.approx(1e-6 * 1000 * 64 * 10)

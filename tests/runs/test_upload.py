@@ -336,3 +336,15 @@ def wait_for(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_a_cache_that_cannot_be_made_is_an_error_with_its_fix(
+    bucket: BucketFiles, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (run / "leaderboard.json").write_text("{}")
+    RunUpload(run, bucket).publish()
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("QUORATE_CACHE", str(tmp_path / "file"))
+
+    with pytest.raises(UserError, match=r"cannot be used: Not a directory; set QUORATE_CACHE to a writable folder"):
+        BucketRuns(bucket).find(RUN)

@@ -26,7 +26,7 @@ def show_plan(job: Job, store: str, address: str | None, console: Console, *, as
     from quorate.execution.workplace import Workplace
     from quorate.job.features import summaries
     from quorate.job.planning import plan_job
-    from quorate.job.progress import find_finished
+    from quorate.job.progress import JobProgress
     from quorate.plan.opening import open_data
     from quorate.plan.tasks import Resources
     from quorate.results.results import Results
@@ -41,7 +41,8 @@ def show_plan(job: Job, store: str, address: str | None, console: Console, *, as
         plan = plan_job(job, context, place)  # a cluster's hardware determines the numerics, and so the task keys
         groups = place.groups_for(Resources(cpus=0), present=True)
     results = Results(open_store(store))
-    done, features = find_finished(plan, results), summaries(plan, results.has_features)
+    work = JobProgress.found(plan, results)
+    plan, done, features = work.corrected(plan), work.fits, summaries(plan, results.has_features)
     used = {key: fit.memory for key, fit in done.items() if fit.memory is not None}
     if as_json:
         typer.echo(json_text(_plan_json(job, plan, done.keys(), features, groups, used)))
@@ -70,7 +71,11 @@ def _plan_json(
             "numerics": task.numerics.to_json(),
             "resources": str(task.resources),
             "groups": numbers_of(groups, task.hardware),
-            "memory": {"estimated": _memory_json(task.estimate), "used": _memory_json(used.get(task.key))},
+            "memory": {
+                "estimated": _memory_json(task.estimate),
+                "expected": _memory_json(task.expected),
+                "used": _memory_json(used.get(task.key)),
+            },
             "estimated_seconds": round(task.cost, 1),
             "finished": task.key in done,
         }
@@ -105,12 +110,12 @@ def _memory_json(memory: MemoryUse | None) -> dict[str, int] | None:
 
 
 def _memory_text(task: FitTask, used: MemoryUse | None) -> str:
-    """The estimate, and what a finished task used."""
+    """The estimate, and what a finished task used, or is expected to use after others of its member have finished."""
     from quorate.quantities import format_bytes
 
-    known = [
-        (memory.node + memory.accelerator, verb) for memory, verb in ((task.estimate, ""), (used, "used ")) if memory
-    ]
+    expected = task.measured if used is None else None
+    figures = ((task.estimate, ""), (used, "used "), (expected, "expected "))
+    known = [(memory.node + memory.accelerator, verb) for memory, verb in figures if memory]
     return ", ".join(f"{verb}{format_bytes(size)}" for size, verb in known)
 
 

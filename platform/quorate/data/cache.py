@@ -196,8 +196,13 @@ class FileCache:
             raise self._unusable(error) from None
 
     def _unusable(self, error: OSError) -> CacheError:
-        fix = f"set {FOLDER} to a writable folder with free space"
-        return CacheError(f"the cache {self.folder} cannot be used: {error.strerror}; {fix}")
+        return unusable(self.folder, error)
+
+
+def unusable(folder: Path, error: OSError) -> CacheError:
+    """Return the error for a folder of the cache that the system refuses."""
+    fix = f"set {FOLDER} to a writable folder with free space"
+    return CacheError(f"the cache {folder} cannot be used: {error.strerror}; {fix}")
 
 
 def evict_oldest(items: Iterable[tuple[Path, int, float]], most: int, evict: Callable[[Path], bool]) -> int:

@@ -261,13 +261,16 @@ def _batches(
 
 
 def decoded_before(batch: DecodingBatch) -> Corrupt | None:
-    """Return the corrupt files of a batch that was decoded before; None if it, or its shard, is not in the cache."""
+    """Return the corrupt files of a batch that was decoded before; None if the cache lacks it, or has only a part."""
     try:
         cache = node_cache()
         content = cache.read(batch.record)
         if content is None:
             return None
-        corrupt = {int(i): reason for i, reason in json.loads(content)["corrupt"].items()}
+        try:
+            corrupt = {int(i): reason for i, reason in json.loads(content)["corrupt"].items()}
+        except ValueError:  # damaged by a fault of the disk
+            return None
         is_whole = not batch.keep or len(corrupt) == len(batch.paths) or map_shard(cache, batch.shard) is not None
     except CacheError:
         if batch.keep:

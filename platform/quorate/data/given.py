@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from quorate.data.remote import local_data
+from quorate.data.remote import local_data, with_urls
 from quorate.errors import UserError
 from quorate.spec import check_url, is_url
 
@@ -34,9 +34,7 @@ class GivenData:
 
     def shown(self, text: str) -> str:
         """Return a text that names the data by their URLs, without queries, instead of by the paths of the copies."""
-        for copy, url in self.urls.items():
-            text = text.replace(str(copy), url.partition("?")[0].rstrip("/"))
-        return text
+        return with_urls(text)
 
     @contextmanager
     def shown_in_errors(self) -> Iterator[None]:

@@ -18,6 +18,17 @@ _AT_ONCE = 16
 """Files of a folder that are downloaded at the same time. An assumption, not a measurement."""
 
 
+_urls: dict[Path, str] = {}
+"""The URLs of the copies that this process uses, without their queries."""
+
+
+def with_urls(text: str) -> str:
+    """Return a text that names copied data by their URLs instead of by their paths in the cache."""
+    for copy, url in _urls.items():
+        text = text.replace(str(copy), url)
+    return text
+
+
 def local_file(given: Path | str, key: str) -> Path:
     """Return a file of this machine, or download a URL unless the cache has its newest version.
 
@@ -32,6 +43,7 @@ def local_file(given: Path | str, key: str) -> Path:
             found = cache.hold_tree(tree)
             if found is None:
                 found = _added(cache, tree, lambda folder: _write(folder / name, parts), file.size)
+        _urls[found / name] = given.partition("?")[0]
         return found / name
 
 
@@ -47,6 +59,7 @@ def local_folder(given: Path | str, key: str) -> Path:
         if found is None:
             size = sum(file.size for file in files)
             found = _added(cache, tree, lambda folder: _download(place, files, folder), size)
+        _urls[found] = given.rstrip("/")
         return found
 
 

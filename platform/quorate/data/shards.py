@@ -123,14 +123,20 @@ def pack_shard(pixels: Pixels) -> tuple[bytes, memoryview]:
 
 
 def map_shard(cache: FileCache, name: str) -> Pixels | None:
-    """Map a shard for reading; None if it is not in the cache. The file stays in the cache while it is mapped."""
+    """Map a shard for reading; None if it is not in the cache, or not whole after a fault of the disk.
+
+    The file stays in the cache while it is mapped.
+    """
     file = cache.open(name)
     if file is None:
         return None
     with file:
-        npy.read_magic(file)
-        shape, _, dtype = npy.read_array_header_1_0(file)
-        return np.asarray(np.memmap(file, dtype, "r", file.tell(), shape))
+        try:
+            npy.read_magic(file)
+            shape, _, dtype = npy.read_array_header_1_0(file)
+            return np.asarray(np.memmap(file, dtype, "r", file.tell(), shape))
+        except ValueError:  # it is shorter than its header says
+            return None
 
 
 def unpack_shard(content: memoryview) -> Pixels:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from quorate.data.dataset import Dataset
+from quorate.errors import UserError
 from quorate.execution.assignment import Assignment, Control
 from quorate.execution.content import ContentWriter
 from quorate.execution.estimates import epochs_of
@@ -132,12 +133,13 @@ class FitAttempt:
 
     def _result(self, task: FitTask, member: Member, *, complete: bool) -> Fitted:
         since, test = time.perf_counter(), None
-        valid = checked(member.predict_proba(self.valid.x))
+        valid = probabilities(member, self.valid)
         each = 1e3 * (time.perf_counter() - since) / len(self.valid)
         if self._test_now and self._test is not None:
-            test = checked(member.predict_proba(self._test.x))
+            test = probabilities(member, self._test)
         files = {name: self._write(content) for name, content in saved_files(member)}
-        return Fitted(task, valid, member.history, files, 0.0, complete, test=test, predict_ms=each)
+        history = [_plain(metrics) for metrics in member.history]
+        return Fitted(task, valid, history, files, 0.0, complete, test=test, predict_ms=each)
 
 
 def _predict_in_time(
@@ -151,7 +153,7 @@ def _predict_in_time(
             return
         chosen = member.view(view) if view else member
         assert chosen is not None, "it has predicted the validation rows"
-        emit(Predicted(PredictTask(predict_key(task.result_key, test), task), checked(chosen.predict_proba(test.x))))
+        emit(Predicted(PredictTask(predict_key(task.result_key, test), task), probabilities(chosen, test)))
 
 
 class _TaskRun:
@@ -239,7 +241,7 @@ class _TaskRun:
         """Report an epoch, make an interim result if it is time for one, and return whether training is out of time."""
         self._epoch += 1
         self._trained = self._trained or bool(with_labels([metrics]))
-        self._emit(Reported(self._task, self._epoch, dict(metrics)))
+        self._emit(Reported(self._task, self._epoch, _plain(metrics)))
         due = self._control.due
         if due is None or self._epochs is None:
             return False
@@ -272,10 +274,27 @@ def _restored(assignment: Assignment) -> tuple[State | None, float]:
     return saved["state"], float(saved["seconds"])
 
 
-def checked(proba: Proba) -> Proba:
+def probabilities(member: Member, rows: Dataset) -> Proba:
+    """What a member predicts for rows.
+
+    Raises `UserError` if that is not an array (rows, classes), and `Diverged` if it is not finite.
+    """
+    proba, expected = member.predict_proba(rows.x), (len(rows), rows.n_classes)
+    if not isinstance(proba, np.ndarray) or proba.shape != expected:
+        found = f"{proba.shape}" if isinstance(proba, np.ndarray) else f"a {type(proba).__name__}"
+        whose = f"predict_proba of {type(member).__name__}"
+        raise UserError(f"{whose} returned {found}, not an array of shape {expected} (rows, classes)")
     if not np.isfinite(proba).all():
         raise Diverged("the predicted probabilities are not finite")
     return proba
+
+
+def _plain(metrics: Metrics) -> dict[str, float]:
+    """The metrics of an epoch as plain numbers, without NumPy's types; raises `UserError` for other values."""
+    try:
+        return {name: value if isinstance(value, int | float) else float(value) for name, value in metrics.items()}
+    except (AttributeError, TypeError, ValueError):
+        raise UserError(f"the metrics of an epoch must be numbers by their names, but are {metrics!r}") from None
 
 
 def _epochs_in(restored: State | None) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sys
 import threading
 from types import FrameType
 
@@ -58,9 +60,22 @@ class StopRequest:
         if self.signum is not None:
             return
         self.signum = signum
-        timer = threading.Timer(_GRACE_SECONDS, os._exit, [128 + signum])
+        timer = threading.Timer(_GRACE_SECONDS, _end_at_once, [signum])
         timer.daemon = True
         timer.start()
         if self._session is None:
             raise Interrupted(signum)
         self._session.stop()
+
+
+def _end_at_once(signum: int) -> None:
+    """End the process although a task still runs."""
+    with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+        sys.stdout.flush()
+        print(
+            f"interrupted ({Interrupted(signum)}); a task did not stop within {_GRACE_SECONDS} s and was given up; "
+            "finished tasks and checkpoints are kept; run the same command to continue",
+            file=sys.stderr,
+            flush=True,
+        )
+    os._exit(128 + signum)

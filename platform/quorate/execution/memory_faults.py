@@ -19,7 +19,7 @@ _USED = re.compile(r"Actor\((\w+)\).*?actual memory used=([\d.]+)GB")
 """What Ray's memory monitor says about each worker that it has ended (seen with Ray 2.60); its GB are GiB."""
 
 
-def exhausted_device(error: Exception) -> Device | None:
+def exhausted_device(error: BaseException) -> Device | None:
     """The device whose memory was exhausted; None if this is another error."""
     if isinstance(error, torch.OutOfMemoryError):
         return "cuda"

@@ -67,7 +67,7 @@ class Reservations:
 
     def _known(self, task: Task) -> MemoryUse | None:
         fit = _decisive(task)
-        return self._used.get(fit.member, fit.estimate)
+        return self._used.get(fit.member, fit.expected)
 
     def is_alone(self, task: Task) -> bool:
         """Whether the task runs alone on a node."""
@@ -99,7 +99,7 @@ class Reservations:
         if not counted and task.share is not None and used.node > task.share:
             self._counted = True
             return "all"
-        known = before or task.estimate
+        known = before or task.expected
         if known is not None and reservation(task, known, counted=counted) == reservation(task, used, counted=counted):
             return None  # it is rounded, so this is the usual case
         return "member"

@@ -15,7 +15,7 @@ import torch
 from quorate.data.table import Table
 from quorate.errors import MachineError, UserError
 from quorate.execution.assignment import Assignment, Control
-from quorate.execution.attempt import FitAttempt, checked
+from quorate.execution.attempt import FitAttempt, probabilities
 from quorate.execution.content import ContentWriter, inline
 from quorate.execution.event_queue import EventQueue
 from quorate.execution.events import (
@@ -39,6 +39,9 @@ from quorate.training.context import Diverged
 
 _LOOK_SECONDS, _WATCH_SECONDS = 0.1, 1.0
 _THREAD = "quorate task: "
+_ERRORS = (Exception, SystemExit, KeyboardInterrupt)
+"""What users' code can raise in the thread of a task. The last two would end it without a word; Ctrl-C is raised in the
+main thread only."""
 
 
 def stream(
@@ -122,11 +125,11 @@ def _run(
             _predict(assignment, task, data, control, emit)
         else:
             _extract(assignment, task, data, control, emit)
-    except Exception as error:  # noqa: BLE001
+    except _ERRORS as error:
         emit(failure_of(assignment, error))
 
 
-def failure_of(assignment: Assignment, error: Exception) -> Failed:
+def failure_of(assignment: Assignment, error: BaseException) -> Failed:
     """The event of a task that ends with an exception; called where it is handled."""
     device = exhausted_device(error)
     status: Status = "diverged" if isinstance(error, Diverged) else "failed" if device is None else "memory"
@@ -155,20 +158,23 @@ def _fit_together(
     """Fit several tasks of one kind in one model. Each gives its result when it has ended, also when another fails."""
     torch.set_num_threads(_fit_task(assignments[0]).numerics.threads)
     attempts: list[FitAttempt] = []
-    left = list(assignments)
+    left = dict(enumerate(assignments))
     try:
         attempts.extend(FitAttempt(one, data, control, emit, write, among=len(assignments)) for one in assignments)
         kind = type(attempts[0].member)
         assert kind.packs and all(type(attempt.member) is kind for attempt in attempts), "these cannot share a model"
         parts = [PackedFit(one.member, one.train, one.valid, one.context) for one in attempts]
         for position, error in kind.fit_many(parts):
-            left.remove(assignments[position])
+            if (ended := left.pop(position, None)) is None:
+                raise RuntimeError(f"fit_many of {kind.__name__} yielded {position}, not a fit that has not ended")
             if error is not None:
-                emit(failure_of(assignments[position], error))
+                emit(failure_of(ended, error))
             else:
                 _end(attempts[position], emit)
-    except Exception as error:  # noqa: BLE001  (an error of the model is a failure of all tasks that have not ended)
-        for assignment in left:
+        if left:
+            raise RuntimeError(f"fit_many of {kind.__name__} ended before {len(left)} of its {len(parts)} fits")
+    except _ERRORS as error:  # it fails all tasks that have not ended
+        for assignment in left.values():
             emit(failure_of(assignment, error))
     finally:
         for attempt in attempts:
@@ -178,7 +184,7 @@ def _fit_together(
 def _end(attempt: FitAttempt, emit: Callable[[Event], None]) -> None:
     try:
         attempt.end()
-    except Exception as error:  # noqa: BLE001  (the others of the model go on)
+    except _ERRORS as error:  # the others of the model go on
         emit(failure_of(attempt.assignment, error))
 
 
@@ -193,7 +199,7 @@ def _predict(
     assert assignment.files is not None and context.test is not None
     emit(Started(task, assignment.attempt, control.worker, assignment.log))
     member = member_of(assignment.files, device=task.fit.numerics.device)
-    proba = checked(member.predict_proba(context.test.x))
+    proba = probabilities(member, context.test)
     emit(Cancelled(task) if control.asked.get(assignment.number) == "cancel" else Predicted(task, proba))
 
 

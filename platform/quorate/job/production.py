@@ -13,10 +13,11 @@ from rich.console import Console
 
 from quorate.data.folds import Fold, Folds, learnable_rows
 from quorate.ensemble.metrics import nll
-from quorate.job.progress import JobProgress
+from quorate.job.progress import JobProgress, memory_of_members
 from quorate.job.training import Trainer
 from quorate.members.base import Proba
 from quorate.plan.groups import Places
+from quorate.plan.placement import with_measured
 from quorate.plan.planner import make_plan
 from quorate.plan.tasks import ALL_ROWS, FitTask, JobData, Plan
 from quorate.results.oof import OofPredictions
@@ -132,7 +133,7 @@ def refit_plan(spec: JobSpec, plan: Plan, work: JobProgress, labels: Sequence[st
     wanted = {task.key for task in everyone.runs if any(part.label in labels for part in task.all)}
     kept = [task for run in everyone.runs if run.key in wanted for task in run.all]
     features = tuple(task for task in everyone.features if _asks(kept, task))
-    return Plan(tuple(kept), context, features)
+    return with_measured(Plan(tuple(kept), context, features), memory_of_members(work.fits.values()))
 
 
 def refitted(plan: Plan, again: Plan, before: Production, work: JobProgress, labels: Sequence[str]) -> Production:

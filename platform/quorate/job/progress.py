@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from quorate.execution.estimates import Estimates
 from quorate.execution.events import Failed, OutOfTime
 from quorate.members.base import Proba
+from quorate.plan.placement import with_measured
 from quorate.plan.tasks import FeatureTask, Plan
 from quorate.results.results import Fit, Results
 from quorate.runs.leaderboard import MemberStatus
+from quorate.training.context import MemoryUse
 
 _SEARCHES_AT_ONCE = 8
 """Threads that look for finished tasks; a request to an object store takes tens of milliseconds. An assumption."""
@@ -35,6 +38,15 @@ class JobProgress:
         """Start with the finished fit tasks in the store."""
         return cls(fits=find_finished(plan, results))
 
+    def corrected(self, plan: Plan) -> Plan:
+        """The plan with the memory that the finished tasks used, for all tasks of their members."""
+        plan = with_measured(plan, memory_of_members(self.fits.values()))
+        for task in plan.tasks:
+            if (fit := self.fits.get(task.key)) is not None:
+                own = replace(fit.task, measured=task.measured, resources=task.resources)
+                self.fits[task.key] = replace(fit, task=own)
+        return plan
+
     def status(self, plan: Plan, label: str) -> MemberStatus:
         """`ok`, or the reason why the member is incomplete."""
         tasks = plan.of(label)
@@ -47,6 +59,17 @@ class JobProgress:
         if not all(fit.complete for fit in done):
             return "stopped early"
         return "half batch" if any(fit.task.halved for fit in done) else "ok"
+
+
+def memory_of_members(fits: Iterable[Fit]) -> dict[str, MemoryUse]:
+    """The most memory that the finished fits of each member used, by its name; with the whole of their batch."""
+    found: dict[str, MemoryUse] = {}
+    for fit in fits:
+        if (used := fit.memory) is not None and not fit.task.halved:
+            before = found.get(fit.task.member, used)
+            most = MemoryUse(max(used.node, before.node), max(used.accelerator, before.accelerator))
+            found[fit.task.member] = most
+    return found
 
 
 def find_finished(plan: Plan, results: Results) -> dict[str, Fit]:

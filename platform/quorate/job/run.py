@@ -103,6 +103,7 @@ def run_job(
         ):
             results = Results(options.store)
             work = JobProgress.found(plan, results)
+            plan = work.corrected(plan)
             _say_plan(console, plan, work, folder)
             tracker.reused(work.fits.values())
             with JobSession(stop) as session:

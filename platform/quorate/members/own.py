@@ -17,7 +17,7 @@ from quorate.members.learner import Learner, LearnerParams
 from quorate.members.saved_learner import LOADER, TRIAL_CLASSES, check_savable, trial_labels, untrusted_types
 from quorate.registry.own_code import OwnCodeError, describe_error, package_of
 from quorate.spec import MemberParams
-from quorate.spec.own_params import own_values, params_of, require_class
+from quorate.spec.own_params import defines, own_values, params_of, require_class
 from quorate.training.context import Hardware, Numerics
 
 _FORM = "build(*, neighbours: int = 5) -> an unfitted scikit-learn classifier"
@@ -103,7 +103,7 @@ def _of_class(kind: str, found: type) -> type[Member]:
 
 def _has(found: type, name: str) -> bool:
     """Return whether the class implements this itself, and does not only inherit it from the protocol."""
-    return getattr(found, name, None) not in (None, getattr(Member, name, None)) and not (
+    return defines(found, name, ignored=Member) and not (
         name == "cost" and issubclass(found, Learner) and found.cost.__func__ is Learner.cost.__func__  # type: ignore[attr-defined]
     )
 

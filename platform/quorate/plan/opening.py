@@ -9,6 +9,7 @@ import numpy as np
 from quorate.data.dataset import Dataset
 from quorate.data.decoding import Decoder, ThreadDecoder
 from quorate.data.folds import FoldsError, make_folds
+from quorate.data.remote import with_urls
 from quorate.data.source import DataError, DataParams, OpenedData, TestSplit, first_rows, hold_out
 from quorate.plan.identity import assets_of, derive_seed
 from quorate.plan.tasks import JobData
@@ -31,10 +32,10 @@ def open_data(
     try:
         opened = data or first_rows(_opened(spec.data, decoder or ThreadDecoder()), spec.data.limit)
     except DataError as error:
-        raise job.error((("data", error.key) if error.key else ("data",), str(error))) from None
+        raise job.error((("data", error.key) if error.key else ("data",), with_urls(str(error)))) from None
     if say is not None:
         for note in opened.notes:
-            say(note)
+            say(with_urls(note))
     train, train_dev = _set_aside(job, opened)
     try:
         seed = derive_seed(spec.seed, "folds")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from quorate.data.signature import Signature
 from quorate.errors import UserError
 from quorate.members.backbone import check_backbone
 from quorate.plan.groups import NodeGroup, Places, best_first, binding, with_labels
-from quorate.plan.tasks import FeatureTask, FitTask, Resources
+from quorate.plan.tasks import FeatureTask, FitTask, Plan, Resources
 from quorate.registry import MEMBERS
 from quorate.spec import JobSpec, MemberParams
 from quorate.training.context import Hardware, MemoryUse, Numerics
@@ -167,18 +167,33 @@ def with_memory(
     node within its memory. Otherwise all reserve what they are estimated to need.
     """
     every: tuple[FitTask | FeatureTask, ...] = (*tasks, *features)
-    automatic = [(task.estimate, task.share) for task in every if task.share is not None]
-    if all(estimate is None or estimate.node <= share for estimate, share in automatic):
-        return tasks, features
-    return tuple(map(_reserving, tasks)), tuple(
-        replace(task, resources=reservation(task, task.estimate, counted=True)) if task.estimate is not None else task
+    automatic = [(task.expected, task.share) for task in every if task.share is not None]
+    counted = any(known is not None and known.node > share for known, share in automatic)
+    return tuple(_reserving(task, counted=counted) for task in tasks), tuple(
+        replace(task, resources=reservation(task, task.expected, counted=counted))
+        if task.expected is not None
+        else task
         for task in features
     )
 
 
-def _reserving(task: FitTask) -> FitTask:
-    assert task.estimate is not None
-    resources = reservation(task, task.estimate, counted=True)
+def with_measured(plan: Plan, used: Mapping[str, MemoryUse]) -> Plan:
+    """The plan with the memory that finished tasks used, by the name of their member; it replaces the estimates."""
+
+    def of_member(task: FitTask) -> FitTask:
+        others = tuple(replace(one, measured=used[task.member]) for one in task.others)
+        return replace(task, measured=used[task.member], others=others)
+
+    if not used:
+        return plan
+    tasks = tuple(of_member(task) if task.member in used else task for task in plan.tasks)
+    tasks, features = with_memory(tasks, plan.features)
+    return replace(plan, tasks=tasks, features=features)
+
+
+def _reserving(task: FitTask, *, counted: bool) -> FitTask:
+    assert task.expected is not None
+    resources = reservation(task, task.expected, counted=counted)
     return replace(task, resources=resources, others=tuple(replace(one, resources=resources) for one in task.others))
 
 
@@ -188,8 +203,8 @@ def reservation(task: FitTask | FeatureTask, known: MemoryUse, *, counted: bool)
     What the job file sets is not changed.
     """
     resources = task.resources
-    if task.share is not None and counted:
-        resources = replace(resources, memory=math.ceil(_MARGIN * known.node / _STEP) * _STEP)
+    if task.share is not None:
+        resources = replace(resources, memory=math.ceil(_MARGIN * known.node / _STEP) * _STEP if counted else 0)
     if task.accelerator_memory is not None:
         resources = replace(resources, gpus=_part(known.accelerator, task.accelerator_memory))
     return resources

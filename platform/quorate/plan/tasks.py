@@ -91,6 +91,8 @@ class FitTask:
     """Bytes of the accelerator that the task can share; None if the job file sets their number, or there is none."""
     hardware: tuple[Hardware, ...] = ()
     """The groups of nodes that it can run on; its numerics were resolved for the first."""
+    measured: MemoryUse | None = None
+    """The most memory that finished tasks of its member used before this start; None if that is not known."""
     view: str = ""
     """The member's view, such as `ema`; empty if the member is the network or estimator itself."""
     others: tuple[FitTask, ...] = ()
@@ -109,6 +111,11 @@ class FitTask:
     def result_key(self) -> str:
         """The key of its result and its checkpoints: `key`, or one of its own if it is `halved`."""
         return digest(what="half batch", fit=self.key) if self.halved else self.key
+
+    @property
+    def expected(self) -> MemoryUse | None:
+        """The memory that it is expected to use: what other tasks of its member used, or else the estimate."""
+        return self.measured or self.estimate
 
     @property
     def kind(self) -> str:
@@ -165,6 +172,11 @@ class FeatureTask:
     """Estimated memory; None if it is not known."""
     share: int | None = None
     """Bytes of a node's memory that come with the cores of the task; None if no node is known."""
+
+    @property
+    def expected(self) -> MemoryUse | None:
+        """The memory that it is expected to use."""
+        return self.estimate
 
     @property
     def accelerator_memory(self) -> None:

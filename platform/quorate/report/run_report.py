@@ -26,7 +26,7 @@ from quorate.runs.finished import ReopenError, reopen_job
 from quorate.runs.folder import RunFolder
 from quorate.runs.job_record import JOB_FILE, job_text
 from quorate.runs.leaderboard import Leaderboard
-from quorate.spec import JobSpec
+from quorate.spec import JobSpec, without_queries
 from quorate.spec.recipe import without_defaults
 from quorate.tracking import journal
 from quorate.tracking.provenance import FitNumerics, Provenance, read_provenance
@@ -259,4 +259,4 @@ def _commands(folder: RunFolder) -> Iterator[str]:
 def _job_text(folder: RunFolder, spec: JobSpec | None) -> str:
     if spec is None:
         return job_text(folder.path / JOB_FILE)
-    return yaml.safe_dump(without_defaults(spec), sort_keys=False, allow_unicode=True, width=100)
+    return yaml.safe_dump(without_queries(without_defaults(spec)), sort_keys=False, allow_unicode=True, width=100)

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
-from quorate.data.cache import cache_folder, cache_size, evict_oldest, unused
+from quorate.data.cache import cache_folder, cache_size, evict_oldest, unusable, unused
 from quorate.json_text import json_text
 from quorate.runs.errors import RunError
 from quorate.runs.folder import BOARD
@@ -103,9 +103,12 @@ class RunCopy:
 
     def _locked(self) -> BinaryIO:
         """Lock the copy until the file is closed, so that no process removes it; before `fetch` writes into it."""
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = self._lock_file("use").open("ab")
-        fcntl.flock(lock, fcntl.LOCK_SH)
+        try:
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            lock = self._lock_file("use").open("ab")
+            fcntl.flock(lock, fcntl.LOCK_SH)
+        except OSError as error:
+            raise unusable(self.folder.parent, error) from None
         return lock
 
     def _download(self, name: str) -> tuple[str, Stamp] | None:

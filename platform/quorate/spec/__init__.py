@@ -12,6 +12,7 @@ from quorate.spec.job import (
     record_of,
     spec_of_run,
     validate,
+    without_queries,
 )
 from quorate.spec.kind_params import ACCELERATOR_TYPE, DatasetParams, MemberParams, TestOrigin
 from quorate.spec.values import NAME, Bytes, DataPath, ExistingPath, PathLookup, Seconds, check_url, is_url
@@ -40,4 +41,5 @@ __all__ = [
     "record_of",
     "spec_of_run",
     "validate",
+    "without_queries",
 ]

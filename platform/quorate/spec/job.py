@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import to_json
@@ -222,11 +222,20 @@ def spec_of_run(path: Path) -> JobSpec:
 
 def record_of(spec: JobSpec) -> bytes:
     """Return the job as JSON for `spec_of_run`, without the queries of the URLs of its data, which can hold secrets."""
-    tree = spec.model_dump(mode="json")
-    for name, value in tree["data"].items():
-        if isinstance(value, str) and value.partition("://")[0] in DATA_SCHEMES and "?" in value:
-            tree["data"][name] = value.partition("?")[0] + HIDDEN_QUERY
-    return to_json(tree, indent=1)
+    return to_json(without_queries(spec.model_dump(mode="json")), indent=1)
+
+
+def without_queries(tree: dict[str, Any]) -> dict[str, Any]:
+    """Return a job as JSON without the queries of the URLs of its data, which can hold secrets."""
+    if not isinstance(data := tree["data"], dict):  # the name of a kind alone
+        return tree
+    return {**tree, "data": {name: _without_query(value) for name, value in data.items()}}
+
+
+def _without_query(value: Any) -> Any:
+    if isinstance(value, str) and value.partition("://")[0] in DATA_SCHEMES and "?" in value:
+        return value.partition("?")[0] + HIDDEN_QUERY
+    return value
 
 
 def validate(source: Source, *, base: Path, lookup: PathLookup | None = None) -> Job:

@@ -81,7 +81,7 @@ def require_class(
 
     Attributes that it only inherits from `ignored` do not count.
     """
-    missing = [name for name in names if getattr(found, name, None) in (None, getattr(ignored, name, None))]
+    missing = [name for name in names if not defines(found, name, ignored=ignored)]
     params = getattr(found, "Params", None)
     where = f"{base.__module__}.{base.__name__}"
     if not (isinstance(params, type) and issubclass(params, base)):
@@ -92,6 +92,14 @@ def require_class(
     annotation = params.model_fields["kind"].annotation
     if annotation is not str and not (typing.get_origin(annotation) is Literal and kind in typing.get_args(annotation)):
         raise OwnCodeError(f"{params.__name__} does not allow the kind {kind!r}; remove the field `kind` from it")
+
+
+def defines(found: type, name: str, *, ignored: type) -> bool:
+    """Whether the class has this attribute, and does not only inherit it from `ignored`.
+
+    The lookup is static, because a class method is another object for each class.
+    """
+    return inspect.getattr_static(found, name, None) not in (None, inspect.getattr_static(ignored, name, None))
 
 
 def _methods(base: type[KindParams]) -> set[str]:
