@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -118,7 +119,7 @@ def show_costs(costs: dict[str, Cost], largest: list[Measured]) -> None:
     print(
         f"| quantity | per job | per fit task | per epoch | {' | '.join(f'predicted, measured: {one}' for one in names)} |"
     )
-    print("|---" * (4 + len(names)) + "|")
+    print("|---" * (4 + len(heads)) + "|")
     for name, cost in costs.items():
         pairs = [f"{cost.of(job.tasks, job.epochs):.4g}, {float(getattr(job, name)):.4g}" for job in largest]
         print(f"| {name} | {cost.job:.3g} | {cost.task:.3g} | {cost.epoch:.3g} | {' | '.join(pairs)} |")
@@ -176,7 +177,7 @@ def run_one(tasks: int, epochs: int) -> Measured:
     options = Options(open_store(str(store)), runs_place(), "ray", pictures=False)
     board = run_job(load_job(Path("job.yaml")), options, console=console, stop=stop)
     marks.append(time.process_time())
-    planned, trained, closed = (after - before for before, after in zip(marks, marks[1:], strict=False))
+    planned, trained, closed = (after - before for before, after in pairwise(marks))
     files = [path for path in store.rglob("*") if path.is_file()]
     run = Path(os.environ["QUORATE_RUNS"]) / board.run
     journal, seconds = (run / "journal.jsonl").read_bytes(), time.monotonic() - begun
