@@ -115,10 +115,8 @@ def fitted(name: str, jobs: list[Measured]) -> Cost:
 
 def show_costs(costs: dict[str, Cost], largest: list[Measured]) -> None:
     """Print the costs, and how well they predict the largest jobs, which they were not fitted to."""
-    names = [f"{job.tasks:,} x {job.epochs}" for job in largest]
-    print(
-        f"| quantity | per job | per fit task | per epoch | {' | '.join(f'predicted, measured: {one}' for one in names)} |"
-    )
+    heads = [f"{job.tasks:,} x {job.epochs}: predicted, measured" for job in largest]
+    print(f"| quantity | per job | per fit task | per epoch | {' | '.join(heads)} |")
     print("|---" * (4 + len(heads)) + "|")
     for name, cost in costs.items():
         pairs = [f"{cost.of(job.tasks, job.epochs):.4g}, {float(getattr(job, name)):.4g}" for job in largest]
