@@ -28,7 +28,7 @@ from sklearn.utils import estimator_checks
 from tests.execution import odd_members  # noqa: F401  (registers a kind)
 
 import quorate
-from quorate.data.folds import make_folds
+from quorate.data.splitting import make_folds
 from quorate.errors import UserError
 from quorate.estimator import DEFAULT_MEMBERS, EnsembleClassifier
 from quorate.job.run import JobFailed

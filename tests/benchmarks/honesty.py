@@ -24,7 +24,7 @@ from scipy import stats
 from tests.members.plain_run import PlainRun
 
 from quorate.data.dataset import ArrayImages, Dataset
-from quorate.data.folds import make_folds
+from quorate.data.splitting import make_folds
 from quorate.data.table import Table
 from quorate.ensemble.assemble import assemble
 from quorate.ensemble.metrics import accuracy, nll

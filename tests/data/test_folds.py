@@ -6,16 +6,8 @@ import numpy as np
 import pytest
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, TimeSeriesSplit, train_test_split
 
-from quorate.data.folds import (
-    Fold,
-    Folds,
-    FoldsError,
-    latest_rows,
-    learnable_rows,
-    make_folds,
-    unlearnable_classes,
-    whole_groups,
-)
+from quorate.data.folds import Fold, Folds, FoldsError, learnable_rows, unlearnable_classes
+from quorate.data.splitting import latest_rows, make_folds, whole_groups
 from quorate.spec import ValidationSpec
 
 Y = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [60, 30, 15]))

@@ -11,8 +11,8 @@ from tests.jobs import NET, SMALL, Here
 from tests.members.plain_run import PlainRun
 
 from quorate.bundle import Bundle, verified_manifest
-from quorate.data.folds import make_folds
 from quorate.data.source import first_rows
+from quorate.data.splitting import make_folds
 from quorate.ensemble.metrics import nll
 from quorate.job.production import _best_epoch
 from quorate.members.logistic import Logistic

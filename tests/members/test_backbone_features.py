@@ -18,7 +18,7 @@ from tests.tiny import plan_of, spec_of, tiny_data, tiny_table
 from torch.nn import functional
 
 from quorate.data.extracted import Extracted, ExtractedImages
-from quorate.data.features import scaling
+from quorate.data.table_features import scaling
 from quorate.members.backbone import Backbone, Extractor, prepare
 from quorate.members.base import load_member
 from quorate.plan.identity import assets_of

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as json_format
 import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +19,7 @@ from quorate.cli.options import JsonOption, RunsOption, store_uri
 if TYPE_CHECKING:
     from quorate.cli.job_result import Consoles
     from quorate.execution.interrupt import StopRequest
+    from quorate.execution.ray.early_start import StartingRay
     from quorate.job.run import Options
     from quorate.spec import Job, PathLookup
 
@@ -58,10 +60,6 @@ def train(
 
     from quorate.errors import Interrupted
     from quorate.execution.interrupt import StopRequest
-    from quorate.job.lease import JobRunsElsewhere
-    from quorate.job.run import Options
-    from quorate.runs.lookup import runs_place
-    from quorate.store import open_store
 
     since, shown = began(), make_console(stderr=json)
     # `shown` prints the result, `said` prints progress.
@@ -76,13 +74,20 @@ def train(
 
             show_plan(job, store or store_uri(), address, shown, as_json=json)
             return
-        place = runs_place()
-        place.check()
-        options = Options(open_store(store or store_uri()), place, job.spec.execution.executor, address, since)
-        try:
-            run_and_show(job, options, (shown, said, errors), stop, as_json=json)
-        except JobRunsElsewhere as elsewhere:
-            say_elsewhere(elsewhere, follow, (shown, said, errors), stop, as_json=json)
+        with _starting(job, address) as starting:
+            from quorate.job.lease import JobRunsElsewhere
+            from quorate.job.run import Options
+            from quorate.runs.lookup import runs_place
+            from quorate.store import open_store
+
+            place = runs_place()
+            place.check()
+            kept_at = open_store(store or store_uri())
+            options = Options(kept_at, place, job.spec.execution.executor, address, since, starting=starting)
+            try:
+                run_and_show(job, options, (shown, said, errors), stop, as_json=json)
+            except JobRunsElsewhere as elsewhere:
+                say_elsewhere(elsewhere, follow, (shown, said, errors), stop, as_json=json)
     except Interrupted as interrupted:
         errors.print(
             f"interrupted ({interrupted}); finished tasks and checkpoints are kept; run the same command to continue",
@@ -113,6 +118,15 @@ def load(
         if value is not None:
             given.append(Override(f"{key}={json_format.dumps(value)}", f"--{option} {value}"))
     return load_job(job_file, given, lookup)
+
+
+def _starting(job: Job, address: str | None) -> AbstractContextManager[StartingRay | None]:
+    """A local Ray that starts while the modules of a job are imported; not under a budget, which may be too short."""
+    from quorate.execution.ray.early_start import StartingRay
+
+    where = job.spec.execution
+    local = (address or os.environ.get("RAY_ADDRESS") or "local") == "local"
+    return StartingRay() if where.executor == "ray" and local and where.budget is None else nullcontext()
 
 
 def _check_options(job: Job, address: str | None) -> None:

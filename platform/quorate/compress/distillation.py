@@ -23,8 +23,9 @@ from quorate.compress.student import (
 )
 from quorate.compress.teacher_targets import VIEWS, Progress, TeacherTargets, out_of_fold, varied
 from quorate.data.dataset import Rows
-from quorate.data.folds import Fold, Folds, FoldsError, learnable_rows, make_folds
+from quorate.data.folds import Fold, Folds, FoldsError, learnable_rows
 from quorate.data.signature import ImageSignature
+from quorate.data.splitting import make_folds
 from quorate.data.table import Table
 from quorate.ensemble.arrays import Floats
 from quorate.ensemble.metric_intervals import paired

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from quorate.compress.soup_candidates import SoupCandidate
 from quorate.data.dataset import Dataset, Rows
-from quorate.data.folds import Fold, FoldsError, latest_rows, learnable_rows, whole_groups
+from quorate.data.folds import Fold, FoldsError, learnable_rows
+from quorate.data.splitting import latest_rows, whole_groups
 from quorate.ensemble.crossfit import parts_of
 from quorate.ensemble.metrics import nll
 from quorate.ensemble.soup import GreedySoup, greedy_soup

@@ -15,8 +15,9 @@ from sklearn.model_selection import train_test_split
 
 from quorate.data.dataset import Dataset, Images
 from quorate.data.file_settings import FileSettings
-from quorate.data.folds import FoldsError, latest_rows, whole_groups
+from quorate.data.folds import FoldsError
 from quorate.data.roles import RoleError, groups_of, times_of, weights_of
+from quorate.data.splitting import latest_rows, whole_groups
 from quorate.errors import UserError
 from quorate.registry import Spec
 from quorate.spec import DatasetParams, TestOrigin

@@ -13,6 +13,7 @@ from quorate.data.shards import ShardSource
 from quorate.execution.base import Executor
 from quorate.execution.hardware import this_node
 from quorate.execution.ray.cluster import start_ray
+from quorate.execution.ray.early_start import StartingRay
 from quorate.plan.groups import Node, NodeGroup, group_nodes
 from quorate.plan.tasks import Resources
 
@@ -23,7 +24,7 @@ class Workplace:
     `opened` is called with the executor when it has been opened, and with None when it is closed. The workers of a
     local Ray have a low priority on the machine, unless the work is `urgent`; then no Ray is started just to decode
     pictures, either. A cluster that can grow has `wait_for_nodes`
-    seconds for a new node; `say` shows a message meanwhile.
+    seconds for a new node; `say` shows a message meanwhile. `starting` is a local Ray that is already being started.
     """
 
     def __init__(
@@ -35,7 +36,9 @@ class Workplace:
         urgent: bool = False,
         wait_for_nodes: float = 600,
         say: Callable[[str], None] = lambda message: None,
+        starting: StartingRay | None = None,
     ) -> None:
+        self._starting = starting
         self._wait_for_nodes, self._say = wait_for_nodes, say
         self._urgent = urgent
         self._name, self._opened = name, opened
@@ -99,12 +102,19 @@ class Workplace:
 
                 self._executor = LocalExecutor()
             else:
-                own = start_ray(self._address, urgent=self._urgent)
+                own = self._started()
                 from quorate.execution.ray.executor import RayExecutor
 
                 self._executor = RayExecutor(own=own, wait_for_nodes=self._wait_for_nodes, say=self._say)
             self._opened(self._executor)
         return self._executor
+
+    def _started(self) -> bool:
+        """Start Ray or connect to it; whether it is a local Ray that ends with this process."""
+        if self._starting is None:
+            return start_ray(self._address, urgent=self._urgent)
+        self._starting.wait()
+        return True
 
     def __enter__(self) -> Self:
         return self

@@ -18,6 +18,7 @@ from quorate.errors import Interrupted
 from quorate.execution.base import Executor
 from quorate.execution.budget import Budget
 from quorate.execution.interrupt import StopRequest
+from quorate.execution.ray.early_start import StartingRay
 from quorate.execution.workplace import Workplace
 from quorate.job.budget import ClosingTime, leave_out_beginnings, open_executor, turnout
 from quorate.job.ensemble import JobFailed, combine, counted_members
@@ -68,6 +69,8 @@ class Options:
     """Whether to wait if another process runs the same job; otherwise `JobRunsElsewhere` is raised."""
     announce: Callable[[RunFolder], None] = lambda folder: None
     """Called with the folder of the run when it exists."""
+    starting: StartingRay | None = None
+    """A local Ray that is already being started; by default Ray is started when the first task needs it."""
     pictures: bool = True
     """Whether to draw the plots and write the report; false if the run folder is removed afterwards."""
 
@@ -159,7 +162,15 @@ def _workplace(job: Job, options: Options, console: Console, stop: StopRequest, 
         stop.install()  # Ray has replaced the signal handlers
 
     wait, say = job.spec.execution.wait_for_nodes, partial(_say_note, console)
-    return Workplace(options.executor, options.address, opened, urgent=urgent, wait_for_nodes=wait, say=say)
+    return Workplace(
+        options.executor,
+        options.address,
+        opened,
+        urgent=urgent,
+        wait_for_nodes=wait,
+        say=say,
+        starting=options.starting,
+    )
 
 
 def _decoder(place: Workplace, store: Store, console: Console) -> AbstractContextManager[Decoder]:

@@ -15,10 +15,11 @@ from threadpoolctl import threadpool_limits
 
 from quorate.data.dataset import Images, Inputs
 from quorate.data.extracted import ExtractedImages
-from quorate.data.features import Encoding, Features, Matrix, fit_features, load_features, scaling
+from quorate.data.features import Encoding, Features, Matrix, fit_features, load_features
 from quorate.data.signature import ImageSignature, signature_from_json
 from quorate.data.standardize import Scheme
 from quorate.data.table import Table
+from quorate.data.table_features import scaling
 from quorate.members.backbone import Backbone, Extractor, extractor, prepare
 from quorate.training.context import Device, TaskContext
 

@@ -8,9 +8,10 @@ import numpy as np
 
 from quorate.data.dataset import Dataset
 from quorate.data.decoding import Decoder, ThreadDecoder
-from quorate.data.folds import FoldsError, make_folds
+from quorate.data.folds import FoldsError
 from quorate.data.remote import with_urls
 from quorate.data.source import DataError, DataParams, OpenedData, TestSplit, first_rows, hold_out
+from quorate.data.splitting import make_folds
 from quorate.plan.identity import assets_of, derive_seed
 from quorate.plan.tasks import JobData
 from quorate.registry import DATASETS

@@ -31,7 +31,8 @@ _SOCKET = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
 NICENESS = "RAY_worker_niceness"
 """Ray's variable for the niceness of its workers. Its default is 15: a worker then gets 3 % of a core that a process
 of niceness 0 wants too (the weights 36 and 1024 of sched(7))."""
-
+_WORKER = "quorate.execution.ray.worker"
+"""The module that the workers of a local Ray import when they start, before they have a task: torch takes seconds."""
 
 log = logging.getLogger(__name__)
 
@@ -69,9 +70,11 @@ def start_ray(
     if address == "local":
         if too_long := socket_problem():
             raise ClusterError(too_long)
-        nice = {"worker_niceness": 0} if urgent and NICENESS not in os.environ else None
+        settings: dict[str, Any] = {"preload_python_modules": [_WORKER]} if keeps_memory else {}
+        if urgent and NICENESS not in os.environ:
+            settings["worker_niceness"] = 0
         try:
-            ray.init(address=address, num_cpus=cpus, include_dashboard=False, _system_config=nice, **quiet)
+            ray.init(address=address, num_cpus=cpus, include_dashboard=False, _system_config=settings, **quiet)
         except Exception as error:
             raise ClusterError(
                 f"Ray does not start on this machine: {_first_line(error)}. `quorate doctor` looks for the reason "
