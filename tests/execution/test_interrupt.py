@@ -8,13 +8,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from quorate.errors import Interrupted
 from quorate.execution import interrupt
 from quorate.execution.interrupt import StopRequest
 
 
 @pytest.fixture(autouse=True)
 def _handlers() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -48,3 +49,19 @@ def test_a_command_that_cannot_stop_its_task_says_so_and_ends(
         "interrupted (SIGINT); a task did not stop within 0.05 s and was given up; finished tasks and checkpoints are "
         "kept; run the same command to continue\n"
     )
+
+
+@pytest.mark.parametrize("with_nohup", [False, True])
+def test_a_closed_terminal_stops_a_command_unless_it_was_started_with_nohup(with_nohup: bool) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN if with_nohup else signal.SIG_DFL)
+    stop = StopRequest()
+    stop.install()
+    stop.install()  # after Ray
+
+    if with_nohup:
+        signal.raise_signal(signal.SIGHUP)
+        assert not stop.requested
+    else:
+        with pytest.raises(Interrupted) as interrupted:
+            signal.raise_signal(signal.SIGHUP)
+        assert interrupted.value.signum == signal.SIGHUP

@@ -1,4 +1,4 @@
-"""Handle Ctrl-C and SIGTERM: running tasks checkpoint, and the command ends within ten seconds."""
+"""Handle Ctrl-C, SIGTERM and a closed terminal: running tasks checkpoint, and the command ends within ten seconds."""
 
 from __future__ import annotations
 
@@ -33,9 +33,13 @@ class StopRequest:
         self._halted = False
 
     def install(self) -> None:
-        """Install the signal handlers; call it again after a library has installed its own."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._on_signal)
+        """Install the signal handlers; call it again after a library has installed its own.
+
+        A closed terminal (SIGHUP) counts as a signal too, unless the command was started with `nohup`.
+        """
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._on_signal)
 
     def attach(self, session: Session | None) -> None:
         """Set the session that signals stop."""
