@@ -20,6 +20,7 @@ from quorate.execution.budget import Budget
 from quorate.execution.interrupt import StopRequest
 from quorate.execution.workplace import Workplace
 from quorate.job.budget import ClosingTime, leave_out_beginnings, open_executor, turnout
+from quorate.job.cluster_tags import cluster_tags
 from quorate.job.ensemble import JobFailed, combine, counted_members
 from quorate.job.features import summaries
 from quorate.job.final_files import finish
@@ -99,7 +100,7 @@ def run_job(
         with (
             job_lease(options.store, plan, stop, wait=options.wait, say=partial(_say_note, console)) as lease,
             _run(job, options, lease, console, errors or console) as folder,
-            _tracked(job, plan, folder, console, closing) as tracker,
+            _tracked(job, plan, place, folder, console, closing) as tracker,
         ):
             results = Results(options.store)
             work = JobProgress.found(plan, results)
@@ -167,11 +168,13 @@ def _decoder(place: Workplace, store: Store, console: Console) -> AbstractContex
 
 
 @contextmanager
-def _tracked(job: Job, plan: Plan, folder: RunFolder, console: Console, closing: ClosingTime) -> Iterator[Tracker]:
+def _tracked(
+    job: Job, plan: Plan, place: Workplace, folder: RunFolder, console: Console, closing: ClosingTime
+) -> Iterator[Tracker]:
     """Open the journal of the run and start the process that sends it to MLflow; close it with the job's status."""
     tracking = job.spec.tracking
     journal = Journal(folder.path / JOURNAL, experiment=tracking.experiment)
-    tracker = Tracker(journal, job.spec, plan, run=folder.name)
+    tracker = Tracker(journal, job.spec, plan, run=folder.name, place=cluster_tags(place))
     shipper = start_shipper(folder.path, default_uri()) if tracking.enabled else None
     try:
         yield tracker
