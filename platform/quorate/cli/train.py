@@ -13,7 +13,7 @@ import typer
 from quorate.cli.clock import began
 from quorate.cli.console import make_console
 from quorate.cli.job_result import say_elsewhere, show_board
-from quorate.cli.options import JsonOption, RunsOption, store_uri
+from quorate.cli.options import JsonOption, RunsOption, check_cluster, store_uri
 
 if TYPE_CHECKING:
     from quorate.cli.job_result import Consoles
@@ -56,12 +56,10 @@ def train(
 ) -> None:
     """Train an ensemble. Finished fit tasks are reused, and interrupted ones continue from their checkpoints."""
 
+    if executor == "ray" or (address is not None and executor is None):
+        check_cluster(address)  # before the imports, which take seconds
     from quorate.errors import Interrupted
     from quorate.execution.interrupt import StopRequest
-    from quorate.job.lease import JobRunsElsewhere
-    from quorate.job.run import Options
-    from quorate.runs.lookup import runs_place
-    from quorate.store import open_store
 
     since, shown = began(), make_console(stderr=json)
     # `shown` prints the result, `said` prints progress.
@@ -76,6 +74,11 @@ def train(
 
             show_plan(job, store or store_uri(), address, shown, as_json=json)
             return
+        from quorate.job.lease import JobRunsElsewhere
+        from quorate.job.run import Options
+        from quorate.runs.lookup import runs_place
+        from quorate.store import open_store
+
         place = runs_place()
         place.check()
         options = Options(open_store(store or store_uri()), place, job.spec.execution.executor, address, since)
@@ -116,7 +119,7 @@ def load(
 
 
 def _check_options(job: Job, address: str | None) -> None:
-    """Raise `UserError` for an option that would have no effect."""
+    """Raise `UserError` for an option that would have no effect, and `ClusterError` if the cluster refuses the job."""
     from quorate.errors import UserError
 
     if address is not None and job.spec.execution.executor == "local":
@@ -124,6 +127,8 @@ def _check_options(job: Job, address: str | None) -> None:
             f"--address {address} requires the executor ray, but the executor is local; "
             "leave out --address, or give --executor ray"
         )
+    if job.spec.execution.executor == "ray":
+        check_cluster(address)
 
 
 def run_and_show(

@@ -211,11 +211,15 @@ def _count(number: int, what: str) -> str:
 
 
 def _say_tracking(console: Console, shipper: Shipper, *, most: float) -> None:
-    """Wait for the shipper while it makes progress; then print the number of unsent records."""
+    """Wait for the shipper while it makes progress; then print the number of unsent records.
+
+    If the server was unreachable the last time, the job does not wait for it.
+    """
     # seconds without progress; a local database is always reachable, but it can be slow
-    still = 3.0 if shipper.uri.startswith("http") else 10.0
+    remote = shipper.uri.startswith("http")
+    still = 3.0 if remote else 10.0
     deadline, moved, pending = time.monotonic() + most, time.monotonic(), shipper.pending()
-    while pending and time.monotonic() < min(deadline, moved + still):
+    while pending and not (remote and shipper.outage()) and time.monotonic() < min(deadline, moved + still):
         if shipper.wait(0.2):
             break
         if (now := shipper.pending()) != pending:

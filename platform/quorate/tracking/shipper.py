@@ -193,6 +193,7 @@ def _follow(sending: Shipment, parent: Parent) -> None:
                 return
         except UnreachableError as error:
             print(f"not sent: {error}", flush=True)
+            position.save_outage(sending.folder, sending.uri, str(error))
             if orphan:
                 return
             pause = min(2 * pause, LONGEST_PAUSE)

@@ -33,6 +33,10 @@ class Shipper:
         """The records that the server will never accept."""
         return self._position().refused
 
+    def outage(self) -> str:
+        """Why the server could not be reached the last time; empty if it could."""
+        return position.outage(self.run_folder, self.uri)
+
     def wait(self, seconds: float) -> bool:
         """Wait at most `seconds` for the shipper to end, once the journal is closed; return whether all records are
         sent."""
