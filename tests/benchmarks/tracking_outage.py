@@ -1,7 +1,7 @@
 """A job with a live MLflow server against the same job with a server that is down, or that never answers.
 
-`python -m tests.benchmarks.tracking_outage` runs the three in turn, in another order each time, and prints the seconds of
-the commands, the median ratios with their intervals, and what `quorate sync` sends to the live server afterwards.
+`python -m tests.benchmarks.tracking_outage` runs the three in turn, in another order each time. It prints the seconds
+of the commands, the median ratios with their intervals, and what `quorate sync` sends to the live server afterwards.
 """
 
 from __future__ import annotations

@@ -74,8 +74,8 @@ class Workplace:
 
     @property
     def address(self) -> str:
-        """The address of the cluster, without a user name and a password; `local` for this machine."""
-        return self._address.rpartition("@")[2] if self._address is not None and self._remote else "local"
+        """The address of the cluster; `local` for this machine."""
+        return self._address if self._address is not None and self._remote else "local"
 
     @property
     def uses_ray(self) -> bool:

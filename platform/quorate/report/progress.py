@@ -21,6 +21,7 @@ from quorate.execution.events import (
     Failed,
     Featured,
     Fitted,
+    HostSilent,
     NodeAwaited,
     OutOfTime,
     Predicted,
@@ -38,6 +39,9 @@ _WIDE = 100
 """Minimum terminal width in characters at which the line of a task has a progress bar."""
 _NARROW = 72
 """Minimum terminal width in characters at which the columns of the lines have a minimum width."""
+_LOSS_SECONDS = 3.0
+"""Seconds in which a task that was lost with its host can start elsewhere before its loss is printed: a new worker
+takes about 2 s to start."""
 _FRESH_SECONDS = 5.0
 """Seconds for which the terminal shows a wait for a node; the session reports it every second."""
 
@@ -60,6 +64,14 @@ class _Row:
     epoch: int = 0
     loss: float | None = None
     of: str = "validation "
+
+
+@dataclass
+class _Loss:
+    """A task that was lost with its host, and when."""
+
+    event: Failed
+    since: float
 
 
 class Watch:
@@ -88,6 +100,8 @@ class Watch:
         self._total = reused + sum(isinstance(task, FitTask) for task in tasks.values())
         self._awaited: dict[Resources, tuple[float, NodeWait]] = {}
         """The newest of the waits for nodes that were reported, with the times at which they were."""
+        self._losses: dict[str, _Loss] = {}
+        """The losses of hosts that have not been printed, by the key of the task."""
         self._longest = min(max((len(task.title) for task in tasks.values()), default=0), 24)
         self._since = time.monotonic()
 
@@ -103,11 +117,14 @@ class Watch:
     def on(self, event: Event) -> None:
         """Handle one event; update the estimates before the call."""
         task = event.task
+        self._say_losses()
         if isinstance(event, NodeAwaited):
             self._await(event.wait)
         elif isinstance(event, Silent):
             line = f"{task.title}: {event}; it is not ended, because {event.spared}"
             self._out.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        elif isinstance(event, HostSilent):
+            self._out.print(str(event), style="yellow", markup=False, highlight=False, soft_wrap=True)
         elif isinstance(event, Started):
             self._begin(task, event)
         elif isinstance(event, Reported) and task.key in self._rows:
@@ -186,9 +203,22 @@ class Watch:
     def _begin(self, task: Task, event: Started) -> None:
         self._waiting.discard(task)
         self._rows[task.key] = _Row(task, event.worker, time.monotonic())
-        if event.restored:
-            epoch = f"epoch {event.epochs + 1}" if event.epochs else "its checkpoint"
-            self._out.print(f"{task.title} continues on {event.worker} from {epoch}", markup=False, highlight=False)
+        start = (f"epoch {event.epochs + 1}" if event.epochs else "its checkpoint") if event.restored else "the start"
+        if (lost := self._losses.pop(task.key, None)) is not None:
+            host = event.worker.rpartition(":")[0] or event.worker
+            self._say_loss(f"{lost.event.message}; {task.title} restarts on {host} from {start}")
+        elif event.restored:
+            self._out.print(f"{task.title} continues on {event.worker} from {start}", markup=False, highlight=False)
+
+    def _say_losses(self) -> None:
+        """Print the losses of hosts whose tasks have not started again; usually one sentence tells both."""
+        for key, lost in list(self._losses.items()):
+            if time.monotonic() - lost.since > _LOSS_SECONDS:
+                del self._losses[key]
+                self._say_loss(f"{lost.event.message}; {lost.event.task.title} waits for a worker")
+
+    def _say_loss(self, line: str) -> None:
+        self._out.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
 
     def _await(self, wait: NodeWait) -> None:
         """Print a wait for a node that is new, or has lasted another minute; the terminal shows it all the time."""
@@ -209,6 +239,9 @@ class Watch:
             self._failed += 1
         else:
             self._waiting.add(task)
+            if event.host:
+                self._losses[task.key] = _Loss(event, time.monotonic())
+                return
         where = self._errors if event.final else self._out
         what = "failed" if event.final else "failed, will be retried"
         line = f"{event.task}, attempt {event.attempt}: {what}: {event.message}"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from mlflow.exceptions import MlflowException, RestException
 
-from quorate.tracking.position import public
+from quorate.errors import without_secrets
 
 REFUSALS = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE", "NOT_IMPLEMENTED"}
 """Error codes of permanent failures: the server will never accept the call."""
@@ -89,5 +89,5 @@ def _is_of_a_gateway(error: Exception) -> bool:
 
 def first_line(error: BaseException) -> str:
     """The error in one line of at most 300 characters, without passwords in URLs."""
-    lines = public(str(error)).strip().splitlines() or [""]
+    lines = without_secrets(str(error)).strip().splitlines() or [""]
     return f"{type(error).__name__}: {lines[0]}"[:300]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
+
+from quorate.errors import without_secrets
 
 NAME = "shipped.json"
 VERSION = 1
@@ -51,7 +52,7 @@ def load(run_folder: Path, uri: str, journal: str) -> Position:
     """The position of the journal with the id `journal` at `uri`; the beginning if there is none or the file is
     damaged."""
     try:
-        saved = _position(_destinations(run_folder)[public(uri)])
+        saved = _position(_destinations(run_folder)[without_secrets(uri)])
     except (KeyError, ValueError):
         return Position(journal)
     return saved if saved.journal == journal else Position(journal)
@@ -59,23 +60,18 @@ def load(run_folder: Path, uri: str, journal: str) -> Position:
 
 def save(run_folder: Path, uri: str, position: Position) -> None:
     """Write the position atomically; the positions of other servers stay. The server is no longer unreachable."""
-    _write(run_folder, {**_destinations(run_folder), public(uri): asdict(position)})
+    _write(run_folder, {**_destinations(run_folder), without_secrets(uri): asdict(position)})
 
 
 def save_outage(run_folder: Path, uri: str, reason: str) -> None:
     """Note that the server cannot be reached now; `save` ends it."""
-    _write(run_folder, _destinations(run_folder), {public(uri): reason})
+    _write(run_folder, _destinations(run_folder), {without_secrets(uri): reason})
 
 
 def outage(run_folder: Path, uri: str) -> str:
     """Why the server cannot be reached; empty if nothing is known about it."""
     unreachable = _content(run_folder).get("unreachable", {})
-    return str(unreachable.get(public(uri), "")) if isinstance(unreachable, dict) else ""
-
-
-def public(uri: str) -> str:
-    """`uri` without user name and password, for files and messages."""
-    return re.sub(r"//[^/@]*@", "//", uri)
+    return str(unreachable.get(without_secrets(uri), "")) if isinstance(unreachable, dict) else ""
 
 
 def _write(run_folder: Path, destinations: dict[str, Any], unreachable: dict[str, str] | None = None) -> None:

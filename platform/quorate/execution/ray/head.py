@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 
 import grpc
@@ -23,10 +24,10 @@ def check_head(address: str) -> None:
     `auto`, which Ray looks up itself. Of a head with TLS, only the port is checked.
     """
     choose_authentication()
-    if "://" in address:
+    if not re.fullmatch(r"[\w.:\[\]-]+", address) or "://" in address:  # not repeated, as it may hold a secret
         raise ClusterError(
-            f"{address} is a URL, but a cluster is HOST:PORT, such as 10.0.0.1:6379; to submit a job from outside the "
-            "cluster's network, use quorate submit JOB.yaml --address http://HEAD:8265"
+            "the address of a cluster is HOST:PORT, such as 10.0.0.1:6379, without a protocol and without a user name; "
+            "to submit a job from outside the cluster's network, use quorate submit JOB.yaml --address http://HEAD:8265"
         )
     host, _, port = address.rpartition(":")
     if not port.isdigit():

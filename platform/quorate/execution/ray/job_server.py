@@ -226,6 +226,8 @@ def address_of(given: str | None) -> str:
     address = given or os.environ.get(ADDRESS) or (from_ray if from_ray.startswith(("http://", "https://")) else "")
     if not address:
         raise ClusterError(f"give the address of the cluster's dashboard: --address http://HEAD:8265, or set {ADDRESS}")
+    if set("@?#") & set(address):  # not repeated, as it may hold a secret
+        raise ClusterError("the address of a dashboard has no user name, password or parameters: http://HEAD:8265")
     if not address.startswith(("http://", "https://")) or not urlsplit(address).hostname:
         raise ClusterError(
             f"--address {address} is not the address of a dashboard, such as http://HEAD:8265 (the port of Ray itself, "
