@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 import time
@@ -100,6 +101,9 @@ def test_tasks_of_a_host_that_dies_start_elsewhere(two: tuple[Host, Host]) -> No
     again = events(log, "Started")[4:]
     assert len(again) == 2
     assert all(at - killed < 30 for at, _, _ in again), (killed, again)
+    assert {message for _, _, message in events(log, "Failed")} == {f"host {other.address} was lost"}
+    other_lines = [line for line in log.read_text().splitlines() if not re.match(r"\d+\.\d \w+ (one|two)/", line)]
+    assert other_lines == [], "Ray prints nothing about it"
     assert sorted(task for _, task, _ in events(log, "Fitted")) == sorted(TASKS)
 
 
