@@ -133,7 +133,7 @@ def test_a_lost_host_and_the_restart_of_its_task_are_one_sentence(plan):
 
 
 def test_a_lost_host_is_told_although_its_task_waits(plan, monkeypatch):
-    monkeypatch.setattr("quorate.report.progress._LOSS_SECONDS", -1.0)
+    monkeypatch.setattr("quorate.report.host_losses._SECONDS", -1.0)
     shown = Shown(plan)
     task, other = shown.tasks["svm", 0], shown.tasks["svm", 1]
     lost = Failed(task, 1, "lost", "host 10.77.0.2 was lost", final=False, host="10.77.0.2")

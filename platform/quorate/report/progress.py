@@ -33,15 +33,13 @@ from quorate.execution.events import (
 from quorate.execution.node_waits import NodeWait
 from quorate.plan.tasks import ALL_ROWS, FitTask, Resources, Task, Unit
 from quorate.quantities import format_seconds
+from quorate.report.host_losses import HostLosses
 from quorate.report.waiting_tasks import WaitingTasks
 
 _WIDE = 100
 """Minimum terminal width in characters at which the line of a task has a progress bar."""
 _NARROW = 72
 """Minimum terminal width in characters at which the columns of the lines have a minimum width."""
-_LOSS_SECONDS = 3.0
-"""Seconds in which a task that was lost with its host can start elsewhere before its loss is printed: a new worker
-takes about 2 s to start."""
 _FRESH_SECONDS = 5.0
 """Seconds for which the terminal shows a wait for a node; the session reports it every second."""
 
@@ -64,14 +62,6 @@ class _Row:
     epoch: int = 0
     loss: float | None = None
     of: str = "validation "
-
-
-@dataclass
-class _Loss:
-    """A task that was lost with its host, and when."""
-
-    event: Failed
-    since: float
 
 
 class Watch:
@@ -100,8 +90,7 @@ class Watch:
         self._total = reused + sum(isinstance(task, FitTask) for task in tasks.values())
         self._awaited: dict[Resources, tuple[float, NodeWait]] = {}
         """The newest of the waits for nodes that were reported, with the times at which they were."""
-        self._losses: dict[str, _Loss] = {}
-        """The losses of hosts that have not been printed, by the key of the task."""
+        self._losses = HostLosses()
         self._longest = min(max((len(task.title) for task in tasks.values()), default=0), 24)
         self._since = time.monotonic()
 
@@ -117,7 +106,8 @@ class Watch:
     def on(self, event: Event) -> None:
         """Handle one event; update the estimates before the call."""
         task = event.task
-        self._say_losses()
+        for line in self._losses.waiting():
+            self._say_loss(line)
         if isinstance(event, NodeAwaited):
             self._await(event.wait)
         elif isinstance(event, Silent):
@@ -204,18 +194,10 @@ class Watch:
         self._waiting.discard(task)
         self._rows[task.key] = _Row(task, event.worker, time.monotonic())
         start = (f"epoch {event.epochs + 1}" if event.epochs else "its checkpoint") if event.restored else "the start"
-        if (lost := self._losses.pop(task.key, None)) is not None:
-            host = event.worker.rpartition(":")[0] or event.worker
-            self._say_loss(f"{lost.event.message}; {task.title} restarts on {host} from {start}")
+        if sentence := self._losses.restarted(event, start):
+            self._say_loss(sentence)
         elif event.restored:
             self._out.print(f"{task.title} continues on {event.worker} from {start}", markup=False, highlight=False)
-
-    def _say_losses(self) -> None:
-        """Print the losses of hosts whose tasks have not started again; usually one sentence tells both."""
-        for key, lost in list(self._losses.items()):
-            if time.monotonic() - lost.since > _LOSS_SECONDS:
-                del self._losses[key]
-                self._say_loss(f"{lost.event.message}; {lost.event.task.title} waits for a worker")
 
     def _say_loss(self, line: str) -> None:
         self._out.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
@@ -240,7 +222,7 @@ class Watch:
         else:
             self._waiting.add(task)
             if event.host:
-                self._losses[task.key] = _Loss(event, time.monotonic())
+                self._losses.add(event)
                 return
         where = self._errors if event.final else self._out
         what = "failed" if event.final else "failed, will be retried"
