@@ -26,7 +26,7 @@ from tests.tracking.points import points_of_journal, points_of_server
 
 JOB = """
 name: outage
-data: {kind: digits}
+data: {kind: digits, limit: 600}
 validation: {scheme: kfold, folds: 2}
 members:
   cnn: {kind: net, arch: small_cnn, epochs: EPOCHS, copies: 2}
@@ -123,7 +123,7 @@ def main(pairs: int, epochs: int, executor: str) -> None:
 if __name__ == "__main__":
     given = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     given.add_argument("--pairs", type=int, default=9)
-    given.add_argument("--epochs", type=int, default=150)
+    given.add_argument("--epochs", type=int, default=170)
     given.add_argument("--executor", choices=["local", "ray"], default="local")
     options = given.parse_args()
     main(options.pairs, options.epochs, options.executor)

@@ -127,8 +127,8 @@ def _check_options(job: Job, address: str | None) -> None:
             f"--address {address} requires the executor ray, but the executor is local; "
             "leave out --address, or give --executor ray"
         )
-    if job.spec.execution.executor == "ray":
-        check_cluster(address)
+    if address is None and job.spec.execution.executor == "ray":
+        check_cluster(None)  # an explicit address was checked before
 
 
 def run_and_show(
