@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from scipy import stats
 
@@ -21,13 +21,19 @@ def compare(name: str, ours: Callable[[], object], other: Callable[[], object], 
         mine, theirs = _timed(ours), _timed(other)
         ratios.append(theirs / mine)
         seconds.append(mine)
-    outside = max(int(stats.binom.ppf(0.025, pairs, 0.5)) - 1, 0)  # below it, and as many above
-    low, *_, high = sorted(ratios)[outside : pairs - outside]
+    low, high = interval(ratios)
     print(
         f"{name:58} {statistics.median(ratios):5.2f}  [{low:.2f}, {high:.2f}]  "
         f"{statistics.median(seconds) * 1e3:8.1f} ms a run",
         flush=True,
     )
+
+
+def interval(ratios: Sequence[float]) -> tuple[float, float]:
+    """The interval of the median of such ratios, of order statistics: the least and the greatest of fewer than nine."""
+    outside = max(int(stats.binom.ppf(0.025, len(ratios), 0.5)) - 1, 0)  # below it, and as many above
+    within = sorted(ratios)[outside : len(ratios) - outside]
+    return within[0], within[-1]
 
 
 def _timed(work: Callable[[], object]) -> float:

@@ -11,7 +11,7 @@ def test_an_address_without_ray_is_refused(tmp_path, more):
     here = Here(tmp_path)
     here.write(SMALL)
 
-    done = here.command("train", "job.yaml", "--store", "store", "--address", "head:6379", *more)
+    done = here.command("train", "job.yaml", "--store", "store", "--executor", "local", "--address", "head:6379", *more)
 
     assert done.returncode == 2
     assert "--address head:6379 requires the executor ray, but the executor is local" in done.stderr + done.stdout

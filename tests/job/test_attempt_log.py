@@ -9,9 +9,9 @@ from tests.tiny import plan_of
 
 from quorate.execution.events import Failed, OutOfTime, Reported, Started
 from quorate.job.attempt_log import AttemptLog
-from quorate.plan.tasks import FitTask
+from quorate.plan.tasks import FitTask, PredictTask
 from quorate.tracking.journal import Journal
-from quorate.tracking.timeline import attempts
+from quorate.tracking.timeline import attempts, write_timeline
 
 
 @pytest.fixture
@@ -70,3 +70,56 @@ def test_a_task_that_never_started_is_no_attempt(journal: Journal, task: FitTask
     AttemptLog(journal).on(OutOfTime(task, False, "there was no time for it"))
 
     assert attempts(journal.path) == []
+
+
+def test_a_task_waits_from_its_submission_and_again_after_a_loss(
+    journal: Journal, clock: list[int], task: FitTask
+) -> None:
+    log = AttemptLog(journal)
+    prediction = PredictTask("prediction", task)
+
+    log.queued([task, prediction])
+    clock[0] = 103
+    log.on(Started(task, 1, "a:1"))
+    clock[0] = 110
+    log.on(Failed(task, 1, "lost", "the worker died", final=False))
+    clock[0] = 117
+    log.on(Started(task, 2, "b:2"))
+    clock[0] = 120
+    log.on(OutOfTime(task, True, "it was too slow"))
+    log.on(Started(prediction, 1, "b:2"))
+    log.on(OutOfTime(prediction, True, "it was too slow"))
+
+    assert [one.start_ms - (one.queued_ms or 0) for one in attempts(journal.path)] == [3_000, 7_000, 20_000]
+    assert log.summary() == {
+        "quorate.attempts": "3",
+        "quorate.lost_attempts": "1",
+        "quorate.hosts": "2",
+        "quorate.queue_seconds_median": "5.0",
+        "quorate.queue_seconds_longest": "7.0",
+    }
+
+
+def test_the_table_of_attempts_has_their_hosts_and_their_durations_in_seconds(
+    journal: Journal, clock: list[int], task: FitTask
+) -> None:
+    log = AttemptLog(journal)
+    log.queued([task])
+    clock[0] = 101
+    log.on(Started(task, 1, "10.0.0.2:77", restored=True))
+    clock[0] = 103
+    log.on(Reported(task, 1, {}))
+
+    log.close()  # the job ends while it runs
+
+    table = write_timeline(journal.path)
+    assert table == journal.path.with_name("timeline.csv")
+    assert table.read_text() == (
+        "task,attempt,host,process,start,seconds,waited_seconds,outcome,restored\n"
+        f"{task.title},1,10.0.0.2,77,1970-01-01T00:01:41.000+00:00,2.000,1.000,stopped,true\n"
+    )
+
+
+def test_without_attempts_there_is_no_table(journal: Journal) -> None:
+    assert write_timeline(journal.path) is None
+    assert not journal.path.with_name("timeline.csv").exists()

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
-from tests.clusters import GATEWAY, SUBNET, Host, hosts, start_guarded_head
+from tests.clusters import GATEWAY, PORT, SUBNET, Host, hosts, start_guarded_head
 from tests.jobs import NET, Here
 from tests.object_stores import ObjectServer, object_server
 
@@ -196,26 +196,34 @@ def test_a_job_that_is_stopped_keeps_its_checkpoints(cluster: Cluster, tmp_path:
     assert cluster.command(here, "stop", f"{name}-2").returncode == 0
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.system
 def test_a_refused_token_is_distinguished_from_an_absent_cluster_within_five_seconds(
     cluster: Cluster, tmp_path: Path
 ) -> None:
     here = Here(tmp_path)
     here.write(JOB)
-    cases = {
-        "refuses the token of this machine (RAY_AUTH_TOKEN)": {"RAY_AUTH_TOKEN": "wrong" * 8},
-        "requires a token, and RAY_AUTH_MODE=disabled sends none": {"RAY_AUTH_MODE": "disabled"},
-        "no Ray dashboard answers": {"RAY_API_SERVER_ADDRESS": f"http://{SUBNET}.77:8265"},
-    }
-    for message, variables in cases.items():
+    head, absent = f"{cluster.head.address}:{PORT}", f"{SUBNET}.77"
+    wrong, none = {"RAY_AUTH_TOKEN": "wrong" * 8}, {"RAY_AUTH_MODE": "disabled"}
+    submit = ("submit", "job.yaml")
+    cases = [
+        (submit, wrong, "refuses the token of this machine (RAY_AUTH_TOKEN)"),
+        (submit, none, "requires a token, and RAY_AUTH_MODE=disabled sends none"),
+        ((*submit, "--address", f"http://{absent}:8265"), {}, f"no Ray dashboard answers at http://{absent}:8265"),
+        ((*submit, "--address", f"http://{head}"), {}, "what listens there does not speak HTTP"),
+        (("train", "job.yaml", "--address", head), wrong, "refuses the token of this machine (RAY_AUTH_TOKEN)"),
+        (("train", "job.yaml", "--address", head), none, "requires a token, and RAY_AUTH_MODE=disabled sends none"),
+        (("overfit", "job.yaml", "cnn", "--address", head), wrong, "refuses the token of this machine"),
+        (("train", "job.yaml", "--address", f"{absent}:{PORT}"), {}, f"no Ray cluster answers at {absent}:{PORT}"),
+        (("train", "job.yaml", "--address", f"{cluster.head.address}:8265"), {}, "8265 is the port of the dashboard"),
+    ]
+    for words, variables, message in cases:
         since = time.monotonic()
-        done = cluster.command(here, "submit", "job.yaml", **variables)
+        done = cluster.command(here, *words, **variables)
         seconds = time.monotonic() - since
 
         assert done.returncode == 2 and message in done.stderr, done.stderr
         assert "wrong" not in done.stderr and TOKEN not in done.stderr
-        print(f"{message}: {seconds:.1f} s")
+        print(f"{' '.join(words)}: {message}: {seconds:.1f} s")
         assert seconds < 5
 
 

@@ -24,6 +24,7 @@ from quorate.runs.folder import RunFolder
 from quorate.spec import load_job
 from quorate.tracking.histories import histories
 from quorate.tracking.journal import Journal
+from quorate.tracking.records import Status
 
 JOB: dict[str, Any] = {
     "name": "mirrored",
@@ -218,3 +219,38 @@ def test_a_member_that_fails_is_a_failed_run(here: Here, tmp_path: Path) -> None
     assert written.tags["job/cnn.1/1"]["quorate.worker_process"] == "8"
     assert written.ends["job/cnn.2"]["end_ms"] == written.ends["job/cnn.2/0"]["end_ms"]
     assert written.ends["job"]["status"] == "FINISHED"
+
+
+def test_the_run_of_the_job_says_where_it_ran_and_has_the_table_of_attempts(here: Here, written: Written) -> None:
+    tags, table = written.tags["job"], (here.newest_run() / "timeline.csv").read_text().splitlines()
+
+    assert (tags["quorate.cluster"], tags["quorate.nodes"], tags["quorate.hosts"]) == ("local", "1", "1")
+    assert tags["quorate.node_groups"].startswith("1 node: ")
+    assert "quorate.ray_version" not in tags, "it ran without Ray"
+    assert (tags["quorate.attempts"], tags["quorate.lost_attempts"]) == ("8", "0")  # four members x two folds
+    assert 0 <= float(tags["quorate.queue_seconds_median"]) <= float(tags["quorate.queue_seconds_longest"])
+    assert ("job", "timeline.csv") in written.artifacts
+    assert len(table) == 1 + 8
+    assert {line.split(",")[-2] for line in table[1:]} == {"fitted"}
+
+
+@pytest.mark.parametrize(("status", "exit_code"), [("FAILED", None), ("KILLED", 130)])
+def test_a_job_that_fails_or_is_interrupted_has_the_table_of_its_attempts_too(
+    here: Here, tmp_path: Path, status: Status, exit_code: int | None
+) -> None:
+    job = load_job(here.job_file)
+    plan = make_plan(job.spec, open_data(job), alone(LAPTOP))
+    tracker = Tracker(
+        Journal(tmp_path / "journal.jsonl"), job.spec, plan, run="mirrored-1", place={"quorate.cluster": "h:6379"}
+    )
+
+    for task in plan.of("cnn.1"):
+        tracker.attempted(Started(task, 1, "vm:7"))
+    tracker.close(status, exit_code=exit_code)
+
+    written = Written(tmp_path)
+    assert written.tags["job"]["quorate.cluster"] == "h:6379"
+    assert written.tags["job"]["quorate.attempts"] == "2"
+    assert ("job", "timeline.csv") in written.artifacts
+    assert (tmp_path / "timeline.csv").read_text().count(",stopped,") == 2
+    assert written.ends["job"]["status"] == status

@@ -13,7 +13,7 @@ from tests.tiny import plan_of
 
 from quorate.execution.budget import Budget
 from quorate.execution.estimates import Estimates
-from quorate.execution.events import Event, Failed, Fitted, NodeAwaited, OutOfTime, Reported, Started
+from quorate.execution.events import Event, Failed, Fitted, HostSilent, NodeAwaited, OutOfTime, Reported, Started
 from quorate.execution.node_waits import NodeWait
 from quorate.plan.tasks import ALL_ROWS, FitTask, Plan, Resources, Unit
 from quorate.report.progress import Screen, Watch
@@ -118,6 +118,39 @@ def test_a_budget_bounds_the_time_left_and_is_shown(plan):
 
     assert shown.watch.seconds_left() == pytest.approx(30, abs=1)
     assert "about 30 s left; budget: 40 s left" in shown.picture()[-1]
+
+
+def test_a_lost_host_and_the_restart_of_its_task_are_one_sentence(plan):
+    shown = Shown(plan)
+    task = shown.tasks["svm", 0]
+    lost = Failed(task, 1, "lost", "host 10.77.0.2 was lost", final=False, host="10.77.0.2")
+
+    shown.see(Started(task, 1, "10.77.0.2:7"), lost)
+    assert shown.text.getvalue() == "" and shown.errors.getvalue() == ""
+    shown.see(Started(task, 2, "10.77.0.1:9", restored=True, epochs=3))
+
+    assert shown.text.getvalue() == "host 10.77.0.2 was lost; svm fold 1 restarts on 10.77.0.1 from epoch 4\n"
+
+
+def test_a_lost_host_is_told_although_its_task_waits(plan, monkeypatch):
+    monkeypatch.setattr("quorate.report.host_losses._SECONDS", -1.0)
+    shown = Shown(plan)
+    task, other = shown.tasks["svm", 0], shown.tasks["svm", 1]
+    lost = Failed(task, 1, "lost", "host 10.77.0.2 was lost", final=False, host="10.77.0.2")
+
+    shown.see(Started(task, 1, "10.77.0.2:7"), lost, Started(other, 1, "10.77.0.1:8"), Started(task, 2, "10.77.0.1:9"))
+
+    assert shown.text.getvalue() == "host 10.77.0.2 was lost; svm fold 1 waits for a worker\n"
+
+
+def test_a_host_that_does_not_answer_is_told_before_it_counts_as_lost(plan):
+    shown = Shown(plan)
+
+    shown.see(HostSilent(shown.tasks["svm", 0], "10.77.0.2", 10.4, 20.0))
+
+    assert shown.text.getvalue() == (
+        "host 10.77.0.2 has not answered for 10 s; if it does not answer within 20 s, its tasks start elsewhere\n"
+    )
 
 
 def test_failures_are_counted_and_printed_to_the_error_console(plan):

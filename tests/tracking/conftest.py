@@ -50,9 +50,10 @@ class Server:
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
         command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{self._database}"]
         command += ["--artifacts-destination", str(self._folder / "artifacts")]
+        env = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # without its eight further processes
         with (self._folder / "server.log").open("wb") as output:
             self._process = subprocess.Popen(
-                command, cwd=self._folder, stdout=output, stderr=output, start_new_session=True
+                command, cwd=self._folder, env=env, stdout=output, stderr=output, start_new_session=True
             )
         deadline = time.monotonic() + 60
         while not self._answers():

@@ -78,9 +78,9 @@ LINES: list[tuple[Record, str]] = [
     (RankingRecord("job", "digits-1"), '{"kind": "ranking", "uid": "job", "run": "digits-1"}'),
     (EndRecord("job/cnn", "FAILED", 8), '{"kind": "end", "uid": "job/cnn", "status": "FAILED", "end_ms": 8}'),
     (
-        AttemptRecord("cnn fold 2", 1, "10.0.0.2:77", 5, 9, "lost", restored=True),
+        AttemptRecord("cnn fold 2", 1, "10.0.0.2:77", 5, 9, "lost", restored=True, queued_ms=2),
         '{"kind": "attempt", "task": "cnn fold 2", "attempt": 1, "worker": "10.0.0.2:77", "start_ms": 5, "end_ms": 9, '
-        '"outcome": "lost", "restored": true}',
+        '"outcome": "lost", "restored": true, "queued_ms": 2}',
     ),
     (CloseRecord(), '{"kind": "close"}'),
 ]
@@ -128,6 +128,11 @@ def test_a_record_cannot_be_changed() -> None:
         (
             '{"kind": "model", "uid": "job", "bundle": "bundle", "name": "old"}',
             ModelRecord("job", "bundle", "old", run="", note="", metrics={}, pictures=()),
+        ),
+        (
+            '{"kind": "attempt", "task": "cnn fold 2", "attempt": 1, "worker": "vm:77", "start_ms": 5, "end_ms": 9, '
+            '"outcome": "fitted", "restored": false}',
+            AttemptRecord("cnn fold 2", 1, "vm:77", 5, 9, "fitted", queued_ms=None),
         ),
     ],
 )

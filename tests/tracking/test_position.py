@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from quorate.tracking.position import Position, Refusal, load, save
+from quorate.tracking.position import Position, Refusal, load, outage, save, save_outage
 
 URI = "http://mlflow:5000"
 
@@ -27,6 +27,19 @@ def test_a_position_of_another_journal_or_server_is_the_beginning(tmp_path: Path
 
     assert load(tmp_path, URI, "0000") == Position("0000")
     assert load(tmp_path, "http://elsewhere:5000", "7e11") == Position("7e11")
+
+
+def test_an_outage_lasts_until_records_are_sent_and_keeps_the_position(tmp_path: Path) -> None:
+    save(tmp_path, URI, Position("7e11", 90, 3))
+    assert outage(tmp_path, URI) == ""
+
+    save_outage(tmp_path, "http://ada:secret@mlflow:5000", "ConnectionError: refused")
+    assert outage(tmp_path, URI) == "ConnectionError: refused"
+    assert load(tmp_path, URI, "7e11") == Position("7e11", 90, 3)
+    assert "secret" not in (tmp_path / "shipped.json").read_text()
+
+    save(tmp_path, URI, Position("7e11", 120, 4))
+    assert outage(tmp_path, URI) == ""
 
 
 SAVED = {

@@ -15,7 +15,8 @@ from mlflow import MlflowClient
 from tests.tracking.conftest import Server
 from tests.tracking.runs import begin, runs_by_uid, write_bundle
 
-from quorate.tracking import position, shipper
+from quorate.errors import without_secrets
+from quorate.tracking import shipper
 from quorate.tracking import shipper_process as live
 from quorate.tracking.journal import Journal
 
@@ -249,9 +250,13 @@ def test_with_an_invalid_uri_no_records_are_lost_and_the_reason_is_shown(uri: st
 
 
 def test_a_password_in_the_address_is_not_written_down() -> None:
-    assert position.public("http://ada:secret@mlflow:5000/x") == "http://mlflow:5000/x"
-    assert position.public("http://mlflow:5000/a@b") == "http://mlflow:5000/a@b"
-    assert position.public("sqlite:////data/mlflow.db") == "sqlite:////data/mlflow.db"
+    assert without_secrets("http://ada:secret@mlflow:5000/x") == "http://mlflow:5000/x"
+    assert without_secrets("http://mlflow:5000/a@b") == "http://mlflow:5000/a@b"
+    assert without_secrets("sqlite:////data/mlflow.db") == "sqlite:////data/mlflow.db"
+    assert without_secrets("http://ada:se@cret@mlflow:5000") == "http://mlflow:5000"
+    assert without_secrets("postgresql://db/m?sslmode=require&password=se&sslkey=cret") == (
+        "postgresql://db/m?sslmode=require&password=…&sslkey=…"
+    )
 
 
 def test_the_default_store_is_absolute_and_the_environment_wins(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from quorate.cli.console import make_console
-from quorate.cli.options import store_uri
+from quorate.cli.options import check_cluster, store_uri
 
 if TYPE_CHECKING:
     from rich.status import Status
@@ -24,7 +24,16 @@ ExecutorOption = Annotated[
         "--executor", metavar="ray|local", help="Where networks are trained. Default: ray with an address, else local."
     ),
 ]
-AddressOption = Annotated[str | None, typer.Option("--address", help="Address of a Ray cluster.")]
+
+
+def _reached(context: typer.Context, address: str | None) -> str | None:
+    """Look whether the cluster answers before the command imports what it needs, which takes seconds."""
+    if address is not None and not context.resilient_parsing and context.params.get("executor") != "local":
+        check_cluster(address)
+    return address
+
+
+AddressOption = Annotated[str | None, typer.Option("--address", help="Address of a Ray cluster.", callback=_reached)]
 StoreOption = Annotated[
     str | None,
     typer.Option(

@@ -74,6 +74,15 @@ AddressOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
+def check_cluster(address: str | None) -> None:
+    """Raise `ClusterError` if the cluster does not answer or refuses the token; nothing is checked for a local Ray."""
+    place = address or os.environ.get("RAY_ADDRESS") or "local"
+    if place != "local":
+        from quorate.execution.ray.head import check_head
+
+        check_head(place)
+
+
 def store_uri() -> str:
     """QUORATE_STORE, or `.quorate/store` in the current folder."""
     return os.environ.get("QUORATE_STORE", ".quorate/store")

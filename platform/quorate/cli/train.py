@@ -14,7 +14,7 @@ import typer
 from quorate.cli.clock import began
 from quorate.cli.console import make_console
 from quorate.cli.job_result import say_elsewhere, show_board
-from quorate.cli.options import JsonOption, RunsOption, store_uri
+from quorate.cli.options import JsonOption, RunsOption, check_cluster, store_uri
 
 if TYPE_CHECKING:
     from quorate.cli.job_result import Consoles
@@ -58,6 +58,8 @@ def train(
 ) -> None:
     """Train an ensemble. Finished fit tasks are reused, and interrupted ones continue from their checkpoints."""
 
+    if executor == "ray" or (address is not None and executor is None):
+        check_cluster(address)  # before the imports, which take seconds
     from quorate.errors import Interrupted
     from quorate.execution.interrupt import StopRequest
 
@@ -130,7 +132,7 @@ def _starting(job: Job, address: str | None) -> AbstractContextManager[StartingR
 
 
 def _check_options(job: Job, address: str | None) -> None:
-    """Raise `UserError` for an option that would have no effect."""
+    """Raise `UserError` for an option that would have no effect, and `ClusterError` if the cluster refuses the job."""
     from quorate.errors import UserError
 
     if address is not None and job.spec.execution.executor == "local":
@@ -138,6 +140,8 @@ def _check_options(job: Job, address: str | None) -> None:
             f"--address {address} requires the executor ray, but the executor is local; "
             "leave out --address, or give --executor ray"
         )
+    if address is None and job.spec.execution.executor == "ray":
+        check_cluster(None)  # an explicit address was checked before
 
 
 def run_and_show(

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from quorate.doctor.check import CheckResult
 from quorate.doctor.machine import disk
+from quorate.errors import without_secrets
 from quorate.execution.ray.cluster import token_path
-from quorate.tracking.position import public
 from quorate.tracking.shipper_process import SQLITE, default_uri
 
 SECONDS = 5.0
@@ -40,10 +40,12 @@ def tracking() -> Iterator[CheckResult]:
         yield _server(uri)
     elif (scheme := uri.partition(":")[0]) not in _TRACKING_SCHEMES:
         fix = "set MLFLOW_TRACKING_URI to sqlite:///FILE, http://HOST:PORT or postgresql://…"
-        yield CheckResult("tracking", "problem", f"{public(uri)}: MLflow does not support {scheme!r}", fix)
+        yield CheckResult("tracking", "problem", f"{without_secrets(uri)}: MLflow does not support {scheme!r}", fix)
     else:
         yield CheckResult(
-            "tracking", "note", f"{public(uri)} is not checked; `quorate sync` shows whether it accepts records"
+            "tracking",
+            "note",
+            f"{without_secrets(uri)} is not checked; `quorate sync` shows whether it accepts records",
         )
 
 
@@ -72,7 +74,7 @@ def _sqlite(path: Path) -> CheckResult:
 
 def _server(uri: str) -> CheckResult:
     shown, later = (
-        public(uri),
+        without_secrets(uri),
         "start the server, or correct MLFLOW_TRACKING_URI; jobs also run without it, and `quorate sync RUN` sends "
         "their records later",
     )

@@ -52,6 +52,22 @@ class Silent:
 
 
 @dataclass(frozen=True)
+class HostSilent:
+    """The host of a running task does not answer; after `limit` seconds its tasks start elsewhere."""
+
+    task: Task
+    host: str
+    seconds: float
+    limit: float
+
+    def __str__(self) -> str:
+        return (
+            f"host {self.host} has not answered for {format_seconds(self.seconds)}; if it does not answer within "
+            f"{format_seconds(self.limit)}, its tasks start elsewhere"
+        )
+
+
+@dataclass(frozen=True)
 class Reported:
     """The metrics of one epoch."""
 
@@ -144,6 +160,8 @@ class Failed:
     """With the status `memory`, the device whose memory was exhausted."""
     used: MemoryUse | None = None
     """With the status `memory`, the most that the task used, as far as it is known."""
+    host: str = ""
+    """With the status `lost`, the host that was lost; empty if only the worker was."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +190,7 @@ class OutOfTime:
 ENDS = Fitted | Predicted | Featured | Failed | Stopped | Cancelled | OutOfTime
 """Events that complete a task: if its worker dies afterwards, nothing is lost."""
 
-Event = Started | NodeAwaited | Silent | Reported | Checkpointed | SoFar | ENDS
+Event = Started | NodeAwaited | Silent | HostSilent | Reported | Checkpointed | SoFar | ENDS
 
 
 def with_contents(event: Event, change: Callable[[Content], Content]) -> Event:

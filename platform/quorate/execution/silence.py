@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from quorate.execution.estimates import Estimates, epochs_of
-from quorate.execution.events import ENDS, Event, NodeAwaited, Silent
+from quorate.execution.events import ENDS, Event, HostSilent, NodeAwaited, Silent
 from quorate.plan.tasks import FitTask, JobData, Task
 
 _LOOK_SECONDS = 1.0
@@ -70,7 +70,7 @@ class SilenceWatch:
 
     def on(self, event: Event) -> None:
         """Note an event of a worker."""
-        if isinstance(event, NodeAwaited | Silent):
+        if isinstance(event, NodeAwaited | Silent | HostSilent):
             return
         self._estimates.on(event, self._clock())
         if isinstance(event, ENDS):

@@ -76,6 +76,16 @@ class Workplace:
         return self.executor().share(batches) if self._remote else None
 
     @property
+    def address(self) -> str:
+        """The address of the cluster; `local` for this machine."""
+        return self._address if self._address is not None and self._remote else "local"
+
+    @property
+    def uses_ray(self) -> bool:
+        """Whether tasks run on Ray, of this machine or of a cluster."""
+        return self._name == "ray"
+
+    @property
     def is_remote(self) -> bool:
         """Whether the job runs on a cluster, whose machines have caches of their own."""
         return self._remote

@@ -15,6 +15,7 @@ from quorate.execution.events import (
     Failed,
     Featured,
     Fitted,
+    HostSilent,
     NodeAwaited,
     OutOfTime,
     Predicted,
@@ -75,7 +76,7 @@ class Intake:
         self._reporting = threading.Lock()
 
     def on(self, event: Event) -> None:
-        if isinstance(event, NodeAwaited | Silent):
+        if isinstance(event, NodeAwaited | Silent | HostSilent):
             with self._reporting:
                 self._watch.on(event)
             return

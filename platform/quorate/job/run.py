@@ -21,6 +21,7 @@ from quorate.execution.interrupt import StopRequest
 from quorate.execution.ray.early_start import StartingRay
 from quorate.execution.workplace import Workplace
 from quorate.job.budget import ClosingTime, leave_out_beginnings, open_executor, turnout
+from quorate.job.cluster_tags import cluster_tags
 from quorate.job.ensemble import JobFailed, combine, counted_members
 from quorate.job.features import summaries
 from quorate.job.final_files import finish
@@ -102,7 +103,7 @@ def run_job(
         with (
             job_lease(options.store, plan, stop, wait=options.wait, say=partial(_say_note, console)) as lease,
             _run(job, options, lease, console, errors or console) as folder,
-            _tracked(job, plan, folder, console, closing) as tracker,
+            _tracked(job, plan, place, folder, console, closing) as tracker,
         ):
             results = Results(options.store)
             work = JobProgress.found(plan, results)
@@ -179,11 +180,13 @@ def _decoder(place: Workplace, store: Store, console: Console) -> AbstractContex
 
 
 @contextmanager
-def _tracked(job: Job, plan: Plan, folder: RunFolder, console: Console, closing: ClosingTime) -> Iterator[Tracker]:
+def _tracked(
+    job: Job, plan: Plan, place: Workplace, folder: RunFolder, console: Console, closing: ClosingTime
+) -> Iterator[Tracker]:
     """Open the journal of the run and start the process that sends it to MLflow; close it with the job's status."""
     tracking = job.spec.tracking
     journal = Journal(folder.path / JOURNAL, experiment=tracking.experiment)
-    tracker = Tracker(journal, job.spec, plan, run=folder.name)
+    tracker = Tracker(journal, job.spec, plan, run=folder.name, place=cluster_tags(place))
     shipper = start_shipper(folder.path, default_uri()) if tracking.enabled else None
     try:
         yield tracker
@@ -220,11 +223,15 @@ def _count(number: int, what: str) -> str:
 
 
 def _say_tracking(console: Console, shipper: Shipper, *, most: float) -> None:
-    """Wait for the shipper while it makes progress; then print the number of unsent records."""
+    """Wait for the shipper while it makes progress; then print the number of unsent records.
+
+    If the server was unreachable the last time, the job does not wait for it.
+    """
     # seconds without progress; a local database is always reachable, but it can be slow
-    still = 3.0 if shipper.uri.startswith("http") else 10.0
+    remote = shipper.uri.startswith("http")
+    still = 3.0 if remote else 10.0
     deadline, moved, pending = time.monotonic() + most, time.monotonic(), shipper.pending()
-    while pending and time.monotonic() < min(deadline, moved + still):
+    while pending and not (remote and shipper.outage()) and time.monotonic() < min(deadline, moved + still):
         if shipper.wait(0.2):
             break
         if (now := shipper.pending()) != pending:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import time
 from collections.abc import Iterable, Mapping
@@ -12,7 +13,7 @@ from quorate.data.signature import ImageSignature, Signature
 from quorate.ensemble.ablation import EnsembleChange
 from quorate.execution.events import Cancelled, Event, Failed, Fitted, OutOfTime, Reported, Started, Stopped
 from quorate.job.attempt_log import AttemptLog
-from quorate.plan.tasks import ALL_ROWS, FitTask, Plan
+from quorate.plan.tasks import ALL_ROWS, FitTask, Plan, Unit
 from quorate.report.leaderboard import as_markdown
 from quorate.results.results import Fit
 from quorate.runs.folder import BOARD, RunFolder
@@ -23,6 +24,7 @@ from quorate.spec.recipe import comparable, member_recipe
 from quorate.tracking.journal import Journal
 from quorate.tracking.ranking import MEMBERS_OF
 from quorate.tracking.records import Context, Status
+from quorate.tracking.timeline import write_timeline
 
 JOB, ENSEMBLE = "job", "ensemble"
 """Names in the journal of the runs of the job and of the ensemble. The run of a member is `job/NAME`."""
@@ -46,14 +48,19 @@ _SHOWN = ("confusion-oof", "confusion-test", "curves")
 """Plots of a run that the page of its model shows."""
 
 
+log = logging.getLogger(__name__)
+
+
 class Tracker:
     """Writes the events of a job to a journal. It never waits, and its errors never make a member fail.
 
     The run of a member starts with its first fit task and ends with its last one, so its duration is that of the
-    training. `run` is the name of the run folder.
+    training. `run` is the name of the run folder, and `place` has tags that say where the job runs.
     """
 
-    def __init__(self, journal: Journal, spec: JobSpec, plan: Plan, *, run: str) -> None:
+    def __init__(
+        self, journal: Journal, spec: JobSpec, plan: Plan, *, run: str, place: Mapping[str, str] | None = None
+    ) -> None:
         self._journal, self._spec, self._plan, self.run = journal, spec, plan, run
         self._attempts = AttemptLog(journal)
         self._open: dict[str, None] = {}
@@ -71,7 +78,7 @@ class Tracker:
         for task in plan.tasks:
             copies.setdefault(task.member, {})[task.label] = self._recipes[task.label]
         self._compared = comparable({member: list(recipes.values()) for member, recipes in copies.items()})
-        tags = {"quorate.level": "job", "quorate.host": socket.gethostname()}
+        tags = {"quorate.level": "job", "quorate.host": socket.gethostname(), **(place or {})}
         params = {"seed": spec.seed, "combiner": spec.combiner.kind, "members": len(plan.labels)}
         params |= {"folds": len(plan.context.folds), "validation": plan.context.folds.reason, "data": spec.data.kind}
         self._start(JOB, run, None, tags, params, _now())
@@ -111,6 +118,10 @@ class Tracker:
             self._end_fold(event.task, "KILLED", _now())
         elif isinstance(event, Stopped | Cancelled):
             self._end_fold(event.task, "KILLED", _now())
+
+    def queued(self, units: Iterable[Unit]) -> None:
+        """Note that the tasks of these units wait for a worker from now on."""
+        self._attempts.queued(task for unit in units for task in unit.tasks)
 
     def attempted(self, event: Event) -> None:
         """Note when and where attempts at tasks begin and end; call it as soon as an event arrives."""
@@ -191,12 +202,25 @@ class Tracker:
         """End every run that is open, the job last, and the journal; `exit_code` is that of an interrupted job."""
         if exit_code is not None:
             self._journal.tags(JOB, {"quorate.exit_code": str(exit_code)})
+        self._write_timeline()
         for label, ended in self._ended.items():
             if _member_uid(label) in self._open:  # there was no time for some of its folds, or the job was stopped
                 self._end(_member_uid(label), self._status_of(label, status), ended)
         for uid in reversed(list(self._open)):
             self._end(uid, "KILLED" if uid.count("/") > 1 and status == "FAILED" else status, _now())
         self._journal.close()
+
+    def _write_timeline(self) -> None:
+        """Write what is known about the attempts at tasks when the job ends, however it ends."""
+        self._attempts.close()
+        self._journal.tags(JOB, self._attempts.summary())
+        try:
+            table = write_timeline(self._journal.path)
+        except OSError as error:  # for example a full disk, which must not hide how the job ended
+            log.warning("cannot write the timeline of the job next to %s: %s", self._journal.path, error)
+            return
+        if table is not None:
+            self._journal.artifact(JOB, table)
 
     def _ensemble(self, board: Leaderboard, sums: Mapping[str, float]) -> None:
         """Write the ensemble as a run next to its members; it lasts from the start of the job until now."""

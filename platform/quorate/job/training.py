@@ -79,6 +79,11 @@ class Trainer:
                 raise without_backbone(self.job, plan, error) from None
         self.stop.check()
 
+    def submit(self, units: Sequence[Unit]) -> None:
+        """Give units to the session."""
+        self.tracker.queued(units)
+        self.session.submit(units)
+
 
 def units_left(plan: Plan, work: JobProgress, results: Results) -> list[Unit]:
     """The units that have not run yet. Test predictions that the store already has are added to `work`."""
@@ -125,23 +130,23 @@ def train(
     with watch.shown(), commits:
         metrics = JobMetrics(executor.metrics(trainer.tracker.run), watch)
         intake = Intake(plan, work, results, trainer.logs, trainer.tracker, watch, commits, budget, metrics)
-        for event in _in_turn(extraction, units, trainer.session):
+        for event in _in_turn(extraction, units, trainer):
             intake.on(event)
             del event  # it may hold a result with its weights, and the next one can take hours
         metrics.update()
     work.features_left = extraction.missing
 
 
-def _in_turn(extraction: Extraction, units: Sequence[Unit], session: JobSession) -> Iterator[Event]:
+def _in_turn(extraction: Extraction, units: Sequence[Unit], trainer: Trainer) -> Iterator[Event]:
     """The events of all units. Units that need features are submitted when these are available.
 
     The caller must handle an event before it requests the next one.
     """
+    session = trainer.session
     ready, waiting = extraction.split(units)
     session.place(extraction.networks)
     session.place(extraction.vectors())
-    session.submit(Unit((task,)) for task in extraction.missing)
-    session.submit(ready)
+    trainer.submit([*(Unit((task,)) for task in extraction.missing), *ready])
     for event in session.events():
         yield event
         changed = isinstance(event.task, FeatureTask) and extraction.on(event)
@@ -150,7 +155,7 @@ def _in_turn(extraction: Extraction, units: Sequence[Unit], session: JobSession)
             yield from extraction.without(waiting)
             session.place(extraction.vectors())
             ready, waiting = extraction.split(waiting)
-            session.submit(ready)
+            trainer.submit(ready)
 
 
 class WorkerShares:

@@ -21,6 +21,7 @@ from quorate.execution.events import (
     Failed,
     Featured,
     Fitted,
+    HostSilent,
     NodeAwaited,
     OutOfTime,
     Predicted,
@@ -32,6 +33,7 @@ from quorate.execution.events import (
 from quorate.execution.node_waits import NodeWait
 from quorate.plan.tasks import ALL_ROWS, FitTask, Resources, Task, Unit
 from quorate.quantities import format_seconds
+from quorate.report.host_losses import HostLosses
 from quorate.report.waiting_tasks import WaitingTasks
 
 _WIDE = 100
@@ -88,6 +90,7 @@ class Watch:
         self._total = reused + sum(isinstance(task, FitTask) for task in tasks.values())
         self._awaited: dict[Resources, tuple[float, NodeWait]] = {}
         """The newest of the waits for nodes that were reported, with the times at which they were."""
+        self._losses = HostLosses()
         self._longest = min(max((len(task.title) for task in tasks.values()), default=0), 24)
         self._since = time.monotonic()
 
@@ -103,11 +106,15 @@ class Watch:
     def on(self, event: Event) -> None:
         """Handle one event; update the estimates before the call."""
         task = event.task
+        for line in self._losses.waiting():
+            self._say_loss(line)
         if isinstance(event, NodeAwaited):
             self._await(event.wait)
         elif isinstance(event, Silent):
             line = f"{task.title}: {event}; it is not ended, because {event.spared}"
             self._out.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        elif isinstance(event, HostSilent):
+            self._out.print(str(event), style="yellow", markup=False, highlight=False, soft_wrap=True)
         elif isinstance(event, Started):
             self._begin(task, event)
         elif isinstance(event, Reported) and task.key in self._rows:
@@ -186,9 +193,14 @@ class Watch:
     def _begin(self, task: Task, event: Started) -> None:
         self._waiting.discard(task)
         self._rows[task.key] = _Row(task, event.worker, time.monotonic())
-        if event.restored:
-            epoch = f"epoch {event.epochs + 1}" if event.epochs else "its checkpoint"
-            self._out.print(f"{task.title} continues on {event.worker} from {epoch}", markup=False, highlight=False)
+        start = (f"epoch {event.epochs + 1}" if event.epochs else "its checkpoint") if event.restored else "the start"
+        if sentence := self._losses.restarted(event, start):
+            self._say_loss(sentence)
+        elif event.restored:
+            self._out.print(f"{task.title} continues on {event.worker} from {start}", markup=False, highlight=False)
+
+    def _say_loss(self, line: str) -> None:
+        self._out.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
 
     def _await(self, wait: NodeWait) -> None:
         """Print a wait for a node that is new, or has lasted another minute; the terminal shows it all the time."""
@@ -209,6 +221,9 @@ class Watch:
             self._failed += 1
         else:
             self._waiting.add(task)
+            if event.host:
+                self._losses.add(event)
+                return
         where = self._errors if event.final else self._out
         what = "failed" if event.final else "failed, will be retried"
         line = f"{event.task}, attempt {event.attempt}: {what}: {event.message}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,6 +93,8 @@ def _place(address: str, option: str) -> RunsPlace:
 
         return BucketRuns(BucketFiles(read_bucket_url(address, option=option, what="runs")))
     path = address.removeprefix("file://")
+    if (meant := re.match(r"(s3|gs|az|file):/?(?!/)", path)) is not None:  # the rest may hold a secret
+        raise UserError(f"{option} {meant[1]}:…: write {meant[1]}://")
     if "://" in path:
         forms = "a path, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix"
         raise UserError(f"{option}: runs are kept in {forms}, not in {path.partition('://')[0]}://…")

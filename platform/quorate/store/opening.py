@@ -64,8 +64,8 @@ def folder_of(uri: str) -> Path | None:
 def _backend(uri: str) -> LocalBackend | ObjectBackend:
     scheme, separator, rest = uri.partition("://")
     if not separator:
-        if (meant := re.match(rf"({'|'.join(SCHEMES)}|file):", uri)) is not None:
-            raise UserError(f"--store {uri}: write {meant[1]}://; a store is {_FORMS}")
+        if (meant := re.match(rf"({'|'.join(SCHEMES)}|file):", uri)) is not None:  # the rest may hold a secret
+            raise UserError(f"--store {meant[1]}:…: write {meant[1]}://; a store is {_FORMS}")
         return LocalBackend(Path(uri).expanduser().absolute())
     if scheme == "file":
         return LocalBackend(Path(rest).expanduser().absolute())

@@ -6,10 +6,9 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 
-from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
+from mlflow.exceptions import MlflowException, RestException
 
-from quorate.tracking.position import public
+from quorate.errors import without_secrets
 
 REFUSALS = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE", "NOT_IMPLEMENTED"}
 """Error codes of permanent failures: the server will never accept the call."""
@@ -25,7 +24,7 @@ OUTAGES = {
 }
 """Error codes of temporary failures: the same call succeeds later, or after a person has fixed the server."""
 PATIENCE = 5
-"""Maximum number of attempts at a call that fails while the server responds to other calls, for example because its
+"""Maximum number of attempts at a call that fails while the server accepts other calls, for example because its
 artifact store is down (an assumption)."""
 FIRST_PAUSE = 0.5
 """Seconds before the second attempt; each further pause is twice as long (an assumption)."""
@@ -36,10 +35,13 @@ class UnreachableError(RuntimeError):
 
 
 class PatientClient:
-    """Repeats calls. An outage raises an error; a refusal is returned, so that the next records can be sent."""
+    """Repeats calls. An outage raises an error; a refusal is returned, so that the next records can be sent.
 
-    def __init__(self, client: MlflowClient) -> None:
-        self._client = client
+    `write` is a call that changes nothing and that a server in order accepts.
+    """
+
+    def __init__(self, write: Callable[[], None]) -> None:
+        self._write = write
         self._patience: defaultdict[str, int] = defaultdict(lambda: PATIENCE)
 
     def __call__(self, what: str, call: Callable[[], None]) -> str | None:
@@ -49,7 +51,7 @@ class PatientClient:
         succeeds. Otherwise a thousand artifacts without an artifact store would take hours.
 
         Raises:
-            UnreachableError: the server is down or denies access.
+            UnreachableError: the server is down, accepts nothing, or denies access.
         """
         for attempt in range(self._patience[what]):
             if attempt:
@@ -59,25 +61,33 @@ class PatientClient:
             except Exception as error:  # an error of one record must not stop the others
                 reason = first_line(error)
                 code = getattr(error, "error_code", None) if isinstance(error, MlflowException) else None
-                if code in OUTAGES:
+                if code in OUTAGES or _is_of_a_gateway(error):
                     raise UnreachableError(reason) from error
                 if code in REFUSALS or isinstance(error, FileNotFoundError):
                     return reason
-                self._ask_whether_it_answers()
+                self._see_whether_it_writes()
             else:
                 self._patience.pop(what, None)
                 return None
         self._patience[what] = 1
         return reason
 
-    def _ask_whether_it_answers(self) -> None:
+    def _see_whether_it_writes(self) -> None:
+        """Reading says too little: with a full disk or a locked table, a server still answers questions."""
         try:
-            self._client.search_experiments(max_results=1)
+            self._write()
         except Exception as error:
             raise UnreachableError(first_line(error)) from error
 
 
+def _is_of_a_gateway(error: Exception) -> bool:
+    """Whether something in front of the server has answered with an error of its own: MLflow answers in JSON, which
+    becomes a `RestException`."""
+    of_server = isinstance(error, RestException)
+    return isinstance(error, MlflowException) and not of_server and "failed with error code 5" in str(error)
+
+
 def first_line(error: BaseException) -> str:
     """The error in one line of at most 300 characters, without passwords in URLs."""
-    lines = public(str(error)).strip().splitlines() or [""]
+    lines = without_secrets(str(error)).strip().splitlines() or [""]
     return f"{type(error).__name__}: {lines[0]}"[:300]

@@ -181,6 +181,7 @@ def _attempt(content: Mapping[str, Any]) -> AttemptRecord:
         end_ms=_integer(content["end_ms"]),
         outcome=outcome,
         restored=content.get("restored") is True,
+        queued_ms=None if content.get("queued_ms") is None else _integer(content["queued_ms"]),
     )
 
 

@@ -45,6 +45,9 @@ MAX_RUN_NAME = 250
 EXPERIMENT = {"mlflow.experimentKind": "custom_model_development"}
 """Tags of a new experiment; they make MLflow show its pages for model training."""
 
+WRITTEN = "quorate.written"
+"""A tag of the experiment: the server has accepted it at least once."""
+
 
 def open_delivery(uri: str, folder: Path, header: HeaderRecord, position: Position) -> Delivery:
     """Open a delivery to `uri`. Raises `UnreachableError` if a database fails; a server is first called later."""
@@ -62,7 +65,7 @@ class Delivery:
         self._client = client
         self._folder = folder
         self._header = header
-        self._attempt = PatientClient(client)
+        self._attempt = PatientClient(self._write)
         self._unsure = True  # the server may have a run that `position` lacks, so search for it before creating one
         self.position = position
 
@@ -113,6 +116,10 @@ class Delivery:
         """Mark the runs without an end as killed. Called after the process of the job has ended."""
         for uid in list(self.position.open):
             self._end(EndRecord(uid, "KILLED", time.time_ns() // 1_000_000))
+
+    def _write(self) -> None:
+        """Write something that changes nothing: the experiment gets a tag that it has."""
+        self._client.set_experiment_tag(self.position.experiment_id, WRITTEN, "true")
 
     def _begin(self, record: RunRecord, known: set[str]) -> None:
         uid = record.uid

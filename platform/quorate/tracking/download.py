@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from quorate.errors import UserError
+from quorate.errors import UserError, without_secrets
 from quorate.tracking.shipper_process import default_uri
 
 
@@ -27,7 +27,7 @@ def download_bundle(uri: str) -> Path:
         with _quiet_and_brief():
             model = Path(download_artifacts(artifact_uri=uri, dst_path=folder))
     except (MlflowException, OSError) as error:
-        lines = str(error).strip().splitlines()
+        lines = without_secrets(str(error)).strip().splitlines()
         raise UserError(f"--run {uri}: {lines[0] if lines else type(error).__name__}") from None
     bundle = model / "artifacts" / "bundle"
     if not bundle.is_dir():

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
+
+from quorate.errors import without_secrets
 
 NAME = "shipped.json"
 VERSION = 1
@@ -51,37 +52,52 @@ def load(run_folder: Path, uri: str, journal: str) -> Position:
     """The position of the journal with the id `journal` at `uri`; the beginning if there is none or the file is
     damaged."""
     try:
-        saved = _position(_destinations(run_folder)[public(uri)])
+        saved = _position(_destinations(run_folder)[without_secrets(uri)])
     except (KeyError, ValueError):
         return Position(journal)
     return saved if saved.journal == journal else Position(journal)
 
 
 def save(run_folder: Path, uri: str, position: Position) -> None:
-    """Write the position atomically; the positions of other servers stay."""
-    destinations = {**_destinations(run_folder), public(uri): asdict(position)}
+    """Write the position atomically; the positions of other servers stay. The server is no longer unreachable."""
+    _write(run_folder, {**_destinations(run_folder), without_secrets(uri): asdict(position)})
+
+
+def save_outage(run_folder: Path, uri: str, reason: str) -> None:
+    """Note that the server cannot be reached now; `save` ends it."""
+    _write(run_folder, _destinations(run_folder), {without_secrets(uri): reason})
+
+
+def outage(run_folder: Path, uri: str) -> str:
+    """Why the server cannot be reached; empty if nothing is known about it."""
+    unreachable = _content(run_folder).get("unreachable", {})
+    return str(unreachable.get(without_secrets(uri), "")) if isinstance(unreachable, dict) else ""
+
+
+def _write(run_folder: Path, destinations: dict[str, Any], unreachable: dict[str, str] | None = None) -> None:
+    content = {
+        "version": VERSION,
+        "destinations": destinations,
+        **({"unreachable": unreachable} if unreachable else {}),
+    }
     partial = run_folder / f".{NAME}.{os.getpid()}"
-    partial.write_text(json.dumps({"version": VERSION, "destinations": destinations}, indent=1) + "\n")
+    partial.write_text(json.dumps(content, indent=1) + "\n")
     partial.replace(run_folder / NAME)
 
 
-def public(uri: str) -> str:
-    """`uri` without user name and password, for files and messages."""
-    return re.sub(r"//[^/@]*@", "//", uri)
-
-
 def _destinations(run_folder: Path) -> dict[str, Any]:
-    """The saved positions by server, which `_position` reads; none if the file is missing, damaged, or of another
-    version."""
-    path = run_folder / NAME
+    """The saved positions by server, which `_position` reads."""
+    destinations = _content(run_folder).get("destinations")
+    return destinations if isinstance(destinations, dict) else {}
+
+
+def _content(run_folder: Path) -> dict[str, Any]:
+    """The content of the file; nothing if it is missing, damaged, or of another version."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads((run_folder / NAME).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return {}
-    if not isinstance(content, dict) or content.get("version") != VERSION:
-        return {}
-    destinations = content.get("destinations")
-    return destinations if isinstance(destinations, dict) else {}
+    return content if isinstance(content, dict) and content.get("version") == VERSION else {}
 
 
 def _position(saved: object) -> Position:

@@ -202,10 +202,16 @@ class AttemptRecord:
     outcome: Outcome
     restored: bool = False
     """Whether it continued from a checkpoint."""
+    queued_ms: int | None = None
+    """When the task began to wait for a worker, in milliseconds since 1970; None in journals of earlier versions."""
 
     @property
     def host(self) -> str:
         return self.worker.rpartition(":")[0] or self.worker
+
+    @property
+    def process(self) -> str:
+        return self.worker.rpartition(":")[2]
 
 
 @dataclass(frozen=True, slots=True)

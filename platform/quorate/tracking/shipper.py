@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from quorate.errors import without_secrets
 from quorate.tracking import journal, position
 from quorate.tracking.codec import JournalError
 from quorate.tracking.records import HeaderRecord
@@ -169,7 +170,7 @@ def _prepare(uri: str) -> None:
 def _summary(uri: str, where: position.Position, sent: int, left: int) -> str:
     """One line with the numbers of records sent now, sent earlier, left and refused, and the first refusal."""
     there = f", {where.sent - sent} sent before" if where.sent > sent else ""
-    line = f"{sent} records sent to {position.public(uri)}{there}, {left} left"
+    line = f"{sent} records sent to {without_secrets(uri)}{there}, {left} left"
     if where.refused:
         first = where.refused[0]
         line += f", {len(where.refused)} refused (first: {first.what} of {first.uid}: {first.reason})"
@@ -193,6 +194,7 @@ def _follow(sending: Shipment, parent: Parent) -> None:
                 return
         except UnreachableError as error:
             print(f"not sent: {error}", flush=True)
+            position.save_outage(sending.folder, sending.uri, str(error))
             if orphan:
                 return
             pause = min(2 * pause, LONGEST_PAUSE)

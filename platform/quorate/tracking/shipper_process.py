@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+from quorate.errors import without_secrets
 from quorate.tracking import journal, position
 
 log = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ class Shipper:
 
     def __init__(self, run_folder: Path, uri: str, process: subprocess.Popen[bytes] | None) -> None:
         self.run_folder = run_folder
-        self.uri = position.public(absolute(uri))
+        self.uri = without_secrets(absolute(uri))
         self._process = process
 
     def pending(self) -> int:
@@ -32,6 +33,10 @@ class Shipper:
     def refused(self) -> list[position.Refusal]:
         """The records that the server will never accept."""
         return self._position().refused
+
+    def outage(self) -> str:
+        """Why the server could not be reached the last time; empty if it could."""
+        return position.outage(self.run_folder, self.uri)
 
     def wait(self, seconds: float) -> bool:
         """Wait at most `seconds` for the shipper to end, once the journal is closed; return whether all records are

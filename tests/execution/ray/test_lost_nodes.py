@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 import time
@@ -25,7 +26,8 @@ plan = plan_of({"one": {"kind": "odd", "seconds": seconds}, "two": {"kind": "odd
 with RayExecutor(own=own).open(plan.context, Policy()) as session:
     session.submit(Unit((task,)) for task in plan.tasks)
     for event in session.events():
-        name, detail = type(event).__name__, getattr(event, "message", getattr(event, "worker", ""))
+        name, about = type(event).__name__, vars(event)
+        detail = about.get("message", about.get("worker", about.get("host", "")))
         print(f"{time.time():.1f} {name} {event.task.member}/{event.task.fold} {detail}", flush=True)
 """
 TASKS = {"one/0", "one/1", "two/0", "two/1"}
@@ -74,12 +76,14 @@ def test_tasks_of_a_host_without_network_start_elsewhere_and_their_late_results_
     other.reconnect()  # the first attempts have ended there, or will
     assert head.started[-1].wait(90) == 0
 
+    ((told, _, host),) = events(log, "HostSilent")
+    assert host == other.address and 9 < told - cut < 15, (cut, told)
     again = events(log, "Started")[4:]
     assert len(again) == 2
     assert all(at - cut < 30 for at, _, _ in again), (cut, again)
     lost = events(log, "Failed")
     assert {task for _, task, _ in lost} == {task for _, task, _ in again}
-    assert all("has not answered for 20 s" in message and message.startswith("host ") for _, _, message in lost)
+    assert {message for _, _, message in lost} == {f"host {other.address} has not answered for 20 s"}
     fitted = [task for _, task, _ in events(log, "Fitted")]
     assert sorted(fitted) == sorted(TASKS)
 
@@ -97,6 +101,9 @@ def test_tasks_of_a_host_that_dies_start_elsewhere(two: tuple[Host, Host]) -> No
     again = events(log, "Started")[4:]
     assert len(again) == 2
     assert all(at - killed < 30 for at, _, _ in again), (killed, again)
+    assert {message for _, _, message in events(log, "Failed")} == {f"host {other.address} was lost"}
+    other_lines = [line for line in log.read_text().splitlines() if not re.match(r"\d+\.\d \w+ (one|two)/", line)]
+    assert other_lines == [], "Ray prints nothing about it"
     assert sorted(task for _, task, _ in events(log, "Fitted")) == sorted(TASKS)
 
 

@@ -96,7 +96,10 @@ def test_a_task_continues_from_its_checkpoint_when_a_worker_and_then_the_lead_is
     assert_equal(done, alone(4))
     assert [event.restored for event in begun] == [False, True, True]
     first, second = failures(events)
-    assert (first.status, first.message, first.final) == ("lost", "worker 1 of 2 died", False)
+    import ray
+
+    here = ray.util.get_node_ip_address()
+    assert (first.status, first.message, first.final) == ("lost", f"worker 1 of 2 on {here} died", False)
     assert second.status == "lost" and second.message.startswith("the worker died: ")
     epochs = [event.epoch for event in events if isinstance(event, Reported)]
     assert len(epochs) <= 4 + 2 and set(epochs) == {1, 2, 3, 4}

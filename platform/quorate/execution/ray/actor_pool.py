@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -176,8 +176,8 @@ class ActorPool:
                 self._groups.died()
             self._groups.look(self._busy.values())
 
-    def on_silent_nodes(self) -> list[Actor]:
-        """The busy actors whose node does not answer; no new one starts there, and the idle ones are ended.
+    def on_silent_nodes(self) -> list[tuple[Actor, str]]:
+        """The busy actors whose node does not answer, and its id; no new one starts there, and the idle ones are ended.
 
         Actors on nodes that are about to leave are asked to checkpoint and stop.
         """
@@ -193,7 +193,14 @@ class ActorPool:
             if actor.nodes & draining and not actor.leaves:
                 actor.leaves = True
                 actor.handle.stop.remote()
-        return [actor for actor in self._busy.values() if actor.nodes & silent]
+        return [(actor, min(actor.nodes & silent)) for actor in self._busy.values() if actor.nodes & silent]
+
+    def newly_late(self) -> Iterator[tuple[Actor, str, float]]:
+        """The nodes that are newly late with an answer: a busy actor that needs the node, its id, the seconds."""
+        for node, seconds in self._health.newly_late().items():
+            needing = (one for one in self._busy.values() if node in one.nodes and one.running)
+            if (actor := next(needing, None)) is not None:
+                yield actor, node, seconds
 
     def _leave_out(self, nodes: frozenset[str]) -> None:
         """Do not count these nodes, nor what their actors hold."""

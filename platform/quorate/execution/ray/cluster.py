@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -55,6 +54,10 @@ def start_ray(
     - The workers of a local Ray have niceness 15 unless RAY_worker_niceness is set or they are `urgent`.
     """
     address = address or os.environ.get("RAY_ADDRESS") or "local"
+    if address != "local":
+        from quorate.execution.ray.head import check_head
+
+        check_head(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # num_gpus=0 hides the GPUs
@@ -82,7 +85,6 @@ def start_ray(
             ) from error
         return True
     modules = [Path(__file__).resolve().parents[2], *own_code.own_files()]
-    _knock(address)
     try:
         there = {"py_modules": [str(module) for module in modules], "env_vars": kept}
         ray.init(address=address, runtime_env=there, **quiet)
@@ -137,17 +139,6 @@ def _put_on_path(files: list[Path]) -> None:
     folders = dict.fromkeys([*(str(file.parent) for file in files), *filter(None, before)])
     if files:
         os.environ["PYTHONPATH"] = os.pathsep.join(folders)
-
-
-def _knock(address: str) -> None:
-    """Raise `ClusterError` at once if nothing listens at the address; Ray itself would wait for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not port.isdigit():
-        return  # `auto`, which Ray looks up itself
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-    except (OSError, OverflowError) as error:
-        raise ClusterError(f"no Ray cluster answers at {address}: {error}") from None
 
 
 def require_token() -> None:

@@ -46,7 +46,8 @@ def train_part(config: dict[str, GroupFit]) -> None:
     assignment = replace(fit.assignment, log=log_of_process())
     lead, control = fit.lead, Control(name_of_process(by_address=fit.by_address))
     placement = ray.util.get_current_placement_group()
-    ray.get(lead.join.remote(ray.get_runtime_context().get_node_id(), placement.id.hex()))
+    here = ray.get_runtime_context().get_node_id(), ray.util.get_node_ip_address()
+    ray.get(lead.join.remote(rank, *here, placement.id.hex()))
     try:
         with _following(lead, control):
             if rank:

@@ -14,6 +14,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 SILENT_SECONDS = 20.0
 """Seconds without an answer after which a node counts as lost, so that its tasks start elsewhere within 30 s. Ray's
 default is five checks of 10 s (RAY_health_check_failure_threshold, RAY_health_check_timeout_ms)."""
+WARNING_SECONDS = 10.0
+"""Seconds without an answer after which the user is told: a lost link is reported within 15 s. A busy node can be late
+as well (an assumption), so nothing else happens yet."""
 _EVERY_SECONDS = 1.0
 
 
@@ -35,6 +38,8 @@ class _WatchedNode:
     since: float
     seen: bool = False
     """Whether it has answered before: a process takes a while to start."""
+    told: bool = False
+    """Whether its silence was reported."""
 
 
 class HealthChecks:
@@ -50,6 +55,18 @@ class HealthChecks:
         """The ids of the nodes that have not answered for `SILENT_SECONDS`."""
         late = time.monotonic() - SILENT_SECONDS
         return frozenset(name for name, one in self._watched.items() if one.seen and one.since < late)
+
+    def newly_late(self) -> dict[str, float]:
+        """The nodes that have not answered for `WARNING_SECONDS`, with the seconds; each once until it answers."""
+        now = time.monotonic()
+        late = {
+            name: now - one.since
+            for name, one in self._watched.items()
+            if one.seen and not one.told and now - one.since > WARNING_SECONDS
+        }
+        for name in late:
+            self._watched[name].told = True
+        return late
 
     def look(self, nodes: Iterable[str]) -> None:
         """Take the answers, and ask these nodes again.
@@ -84,4 +101,4 @@ class HealthChecks:
             del self._watched[name]
             return
         one = self._watched[name]
-        one.asked, one.since, one.seen = one.handle.answer.remote(), time.monotonic(), True
+        one.asked, one.since, one.seen, one.told = one.handle.answer.remote(), time.monotonic(), True, False

@@ -20,6 +20,7 @@ from urllib.request import Request, urlopen
 
 from quorate.execution.ray.cluster import ClusterError
 from quorate.execution.ray.shared_folder import link_of
+from quorate.execution.ray.token import choose_authentication, refusal_of, token_to_send
 
 if TYPE_CHECKING:
     from quorate.execution.ray.jobs_api import JobsApi
@@ -171,7 +172,7 @@ class JobServer:
         except FileNotFoundError:
             raise
         except AuthenticationError as error:
-            raise ClusterError(_refusal(self.address, missing="required" in str(error))) from None
+            raise ClusterError(refusal_of(self.address, missing="required" in str(error))) from None
         except OSError as error:
             raise ServerSilent(f"no Ray dashboard answers at {self.address}: {_reason(error)}") from None
         except (RuntimeError, KeyError) as error:
@@ -225,6 +226,8 @@ def address_of(given: str | None) -> str:
     address = given or os.environ.get(ADDRESS) or (from_ray if from_ray.startswith(("http://", "https://")) else "")
     if not address:
         raise ClusterError(f"give the address of the cluster's dashboard: --address http://HEAD:8265, or set {ADDRESS}")
+    if set("@?#") & set(address):  # not repeated, as it may hold a secret
+        raise ClusterError("the address of a dashboard has no user name, password or parameters: http://HEAD:8265")
     if not address.startswith(("http://", "https://")) or not urlsplit(address).hostname:
         raise ClusterError(
             f"--address {address} is not the address of a dashboard, such as http://HEAD:8265 (the port of Ray itself, "
@@ -238,15 +241,20 @@ def knock(address: str) -> None:
 
     Call it before imports that take seconds, such as that of Ray, whose settings it chooses.
     """
-    _choose_authentication()
-    mode, token = os.environ["RAY_AUTH_MODE"], _token()
-    headers = {"Authorization": f"Bearer {token}"} if mode == "token" and token else {}
+    choose_authentication()
+    mode, token = os.environ["RAY_AUTH_MODE"], token_to_send()
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
     request = Request(f"{address}/api/version", headers=headers)  # noqa: S310 - http:// or https://, see `address_of`
     try:
         urlopen(request, timeout=_KNOCK_SECONDS).close()  # noqa: S310
     except HTTPError as refusal:
         if refusal.code in (401, 403) and mode in ("token", "disabled"):
-            raise ClusterError(_refusal(address, missing=refusal.code == 401)) from None
+            raise ClusterError(refusal_of(address, missing=refusal.code == 401)) from None
+        if refusal.code not in (401, 403):
+            raise ServerSilent(
+                f"{address} does not answer as the dashboard of a Ray cluster (HTTP status {refusal.code}); check the "
+                "host and the port (8265 unless `ray start` was given another)"
+            ) from None
     except (OSError, HTTPException, ValueError) as error:
         raise ServerSilent(
             f"no Ray dashboard answers at {address}: {_reason(error)}; check the host and the port (8265 unless "
@@ -255,55 +263,13 @@ def knock(address: str) -> None:
         ) from None
 
 
-def _choose_authentication() -> None:
-    """Send a token if this machine has one, unless RAY_AUTH_MODE says otherwise. None is created."""
-    if "RAY_AUTH_MODE" not in os.environ:
-        os.environ["RAY_AUTH_MODE"] = "token" if _token_source() else "disabled"
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-
-
-def _token_source() -> str:
-    """Where Ray takes the token of this machine from; empty if there is none."""
-    for variable in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
-        if os.environ.get(variable):
-            return variable
-    with contextlib.suppress(OSError, RuntimeError):  # no home folder
-        if (Path.home() / ".ray/auth_token").is_file():
-            return "~/.ray/auth_token"
-    return ""
-
-
-def _token() -> str:
-    """The token of this machine, as Ray reads it; empty if there is none."""
-    match _token_source():
-        case "":
-            return ""
-        case "RAY_AUTH_TOKEN":
-            return os.environ["RAY_AUTH_TOKEN"].strip()
-        case "RAY_AUTH_TOKEN_PATH":
-            path = Path(os.environ["RAY_AUTH_TOKEN_PATH"])
-        case _:
-            path = Path.home() / ".ray/auth_token"
-    try:
-        return path.expanduser().read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise ClusterError(f"the token in {path} cannot be read: {error.strerror}") from None
-
-
-def _refusal(address: str, *, missing: bool) -> str:
-    fix = "put the token of the cluster into ~/.ray/auth_token (mode 0600), or its path into RAY_AUTH_TOKEN_PATH"
-    if missing:
-        mode = os.environ.get("RAY_AUTH_MODE", "")
-        why = "this machine has none" if mode == "token" or not _token_source() else f"RAY_AUTH_MODE={mode} sends none"
-        return f"the cluster at {address} requires a token, and {why}; {fix}"
-    return f"the cluster at {address} refuses the token of this machine ({_token_source()}); {fix}"
-
-
 def _reason(error: Exception) -> str:
     if isinstance(error, URLError) and isinstance(error.reason, Exception):
         return _reason(error.reason)
     if isinstance(error, TimeoutError):
         return "no answer in time"
+    if isinstance(error, HTTPException):  # its message repeats what another kind of server has sent
+        return "what listens there does not speak HTTP"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error).strip().splitlines()[0].rstrip(".")[:300] if str(error).strip() else type(error).__name__

@@ -12,7 +12,7 @@ from ray.exceptions import RayError
 from quorate.execution.backlog import Backlog
 from quorate.execution.base import Policy
 from quorate.execution.budget import Agenda
-from quorate.execution.events import ENDS, Event, NodeAwaited, OutOfTime, Started, Stopped
+from quorate.execution.events import ENDS, Event, HostSilent, NodeAwaited, OutOfTime, Started, Stopped
 from quorate.execution.node_waits import NodeWaits
 from quorate.execution.ray.actor import Actor
 from quorate.execution.ray.actor_pool import ActorPool
@@ -22,7 +22,7 @@ from quorate.execution.ray.heartbeats import Heartbeats
 from quorate.execution.ray.nodes import Nodes
 from quorate.execution.ray.pieces import Piece
 from quorate.execution.ray.session_signals import SessionSignals
-from quorate.execution.ray.worker_failures import failures_of
+from quorate.execution.ray.worker_failures import LostHost, failures_of
 from quorate.execution.silence import SilenceWatch
 from quorate.plan.tasks import DataAddition, JobData, Task, Unit
 
@@ -123,9 +123,12 @@ class RaySession:
         if time.monotonic() < self._look_at:
             return
         self._look_at = time.monotonic() + _LOOK_SECONDS
-        for actor in self._pool.on_silent_nodes():
-            silent = f"host {self._nodes.address(actor.node)} has not answered for {SILENT_SECONDS:.0f} s"
+        for actor, node in self._pool.on_silent_nodes():
+            silent = LostHost(self._nodes.address(node), f"has not answered for {SILENT_SECONDS:.0f} s")
             yield from self._lost(actor, silent)
+        for actor, node, seconds in self._pool.newly_late():
+            task = next(iter(actor.running.values())).task
+            yield HostSilent(task, self._nodes.address(node), seconds, SILENT_SECONDS)
         yield from self._scale()
 
     def _scale(self) -> Iterator[Event]:
@@ -186,7 +189,7 @@ class RaySession:
             self._backlog.put_back(actor.rest)
             self._pool.rest(actor)
 
-    def _lost(self, actor: Actor, cause: Exception | str) -> Iterator[Event]:
+    def _lost(self, actor: Actor, cause: Exception | LostHost) -> Iterator[Event]:
         """Handle the loss of a worker: its tasks wait again, and its late results are ignored.
 
         An idle actor that was given a task and died before it started may have died before that. This is not counted as
@@ -201,12 +204,12 @@ class RaySession:
             yield from self._give_up(actor, cause)
         self._nodes.look_again()
 
-    def _give_up(self, actor: Actor, cause: Exception | str) -> Iterator[Event]:
+    def _give_up(self, actor: Actor, cause: Exception | LostHost | str) -> Iterator[Event]:
         """End a worker that has died or is ended for a reason; its tasks count as lost."""
         tasks = [assignment.task for assignment in actor.running.values()]
         self._silence.forget(tasks)
         if isinstance(cause, RayError) and (host := self._nodes.lost_host(actor.node)):
-            cause = f"host {host} was lost"
+            cause = LostHost(host, "was lost")
         yield from self._backlog.lost(failures_of(actor, tasks, cause))
         self._retire(actor, broken=True)
 

@@ -47,6 +47,7 @@ class Worker:
         self._failures: dict[int, Failed] = {}
         self._begun = self._start_seconds = 0.0
         self._place, self._given_up = GroupPlace(), False
+        self._addresses: dict[int, str] = {}
         found = None if resources.shared else ray.get(self._destination)
         self._write = found.connect() if found is not None else inline
 
@@ -61,11 +62,11 @@ class Worker:
 
     def _lead(self, assignment: Assignment, emit: Callable[[Event], None]) -> None:
         """Train a fit with several workers."""
-        self._emit, self._failures, self._place = emit, {}, GroupPlace()
+        self._emit, self._failures, self._addresses, self._place = emit, {}, {}, GroupPlace()
         self._begun = time.perf_counter()
         lead = ray.get_runtime_context().current_actor
         fit = GroupFit(assignment, tuple(self._references), self._destination, lead, self._by_address)
-        train_with_workers(fit, self._resources, self._failures, emit)
+        train_with_workers(fit, self._resources, self._failures, self._addresses, emit)
 
     @ray.method(concurrency_group="events")  # type: ignore[untyped-decorator]
     def hear(self, event: Event) -> None:
@@ -78,8 +79,9 @@ class Worker:
         self._emit(event)
 
     @ray.method(concurrency_group="control")  # type: ignore[untyped-decorator]
-    def join(self, node: str, placement_group: str) -> None:
-        """A worker of the group has started on this node."""
+    def join(self, rank: int, node: str, address: str, placement_group: str) -> None:
+        """A worker of the group has started on this node, which has this address."""
+        self._addresses[rank] = address
         self._place = GroupPlace(self._place.nodes | {node}, placement_group)
 
     @ray.method(concurrency_group="control")  # type: ignore[untyped-decorator]

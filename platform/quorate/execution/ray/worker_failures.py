@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ray.exceptions import OutOfMemoryError
@@ -19,10 +19,22 @@ _TAIL_LINES = 20
 _ENDED_FOR_MEMORY = "Ray ended the worker, because the memory of its node was exhausted"
 
 
-def failures_of(actor: Actor, tasks: Sequence[Task], cause: Exception | str) -> list[Failed]:
-    """The failures of the tasks of a worker that has died or is ended for a reason."""
+@dataclass(frozen=True)
+class LostHost:
+    """A host that was lost with its workers, by its address, and what is known: `was lost`."""
+
+    address: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"host {self.address} {self.what}"
+
+
+def failures_of(actor: Actor, tasks: Sequence[Task], cause: Exception | LostHost | str) -> list[Failed]:
+    """The failures of the tasks of a worker that has died, was lost with its host, or is ended for a reason."""
     log = _read(actor.log)
-    failures = [Failed(task, 0, "lost", str(cause), _tail(log), actor.log) for task in tasks]
+    host = cause.address if isinstance(cause, LostHost) else ""
+    failures = [Failed(task, 0, "lost", str(cause), _tail(log), actor.log, host=host) for task in tasks]
     if isinstance(cause, OutOfMemoryError):
         used = used_when_ended(str(cause), actor.handle._actor_id.hex())
         each = MemoryUse(used.node // max(len(tasks), 1)) if used is not None else None

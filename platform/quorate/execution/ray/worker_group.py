@@ -12,13 +12,18 @@ from quorate.plan.tasks import Resources
 
 
 def train_with_workers(
-    fit: GroupFit, resources: Resources, failures: Mapping[int, Failed], emit: Callable[[Event], None]
+    fit: GroupFit,
+    resources: Resources,
+    failures: Mapping[int, Failed],
+    addresses: Mapping[int, str],
+    emit: Callable[[Event], None],
 ) -> None:
     """Train with the workers that the queue has set aside, and return when they have ended.
 
     The first worker sends the events to `fit.lead`. If the workers fail, the event is emitted here: the failure of the
-    first of those that have reported one in `failures`, by rank, or else the loss of a worker. Ray Train itself repeats
-    nothing, and does not change the number of workers: it would count resources that the queue gives to others.
+    first of those that have reported one in `failures`, by rank, or else the loss of a worker, with the address of its
+    node from `addresses`, by rank. Ray Train itself repeats nothing, and does not change the number of workers: it
+    would count resources that the queue gives to others.
     """
     # imported here, because it takes some seconds, and most workers train alone
     from ray.train import (
@@ -57,7 +62,8 @@ def train_with_workers(
         except ControllerError as error:
             emit(_not_started(fit.assignment, error.controller_failure))
         except WorkerGroupError as error:
-            emit(failures[min(failures)] if failures else _lost(fit.assignment, error.worker_failures, count))
+            lost = _lost(fit.assignment, error.worker_failures, addresses, count)
+            emit(failures[min(failures)] if failures else lost)
         except TrainingFailedError as error:
             emit(Failed(fit.assignment.task, fit.assignment.attempt, "lost", str(error)))
 
@@ -71,7 +77,9 @@ def _not_started(assignment: Assignment, error: Exception) -> Event:
     return Failed(assignment.task, assignment.attempt, "lost", f"its workers did not start: {error}")
 
 
-def _lost(assignment: Assignment, errors: Mapping[int, Exception], count: int) -> Failed:
-    gone = [str(rank + 1) for rank, error in sorted(errors.items()) if not is_lost_connection(error)]
-    which = f"worker {' and '.join(gone)}" if gone else "a worker"
-    return Failed(assignment.task, assignment.attempt, "lost", f"{which} of {count} died", log=assignment.log)
+def _lost(assignment: Assignment, errors: Mapping[int, Exception], addresses: Mapping[int, str], count: int) -> Failed:
+    gone = [rank for rank, error in sorted(errors.items()) if not is_lost_connection(error)]
+    which = f"worker {' and '.join(str(rank + 1) for rank in gone)}" if gone else "a worker"
+    hosts = dict.fromkeys(addresses[rank] for rank in gone if rank in addresses)
+    where = f" on {' and '.join(hosts)}" if hosts else ""
+    return Failed(assignment.task, assignment.attempt, "lost", f"{which} of {count}{where} died", log=assignment.log)
