@@ -6,7 +6,7 @@ import threading
 from types import TracebackType
 from typing import Self
 
-from quorate.execution.ray.cluster import ClusterError, start_ray
+from quorate.execution.ray.cluster import start_ray
 
 
 class StartingRay:
@@ -17,7 +17,7 @@ class StartingRay:
     """
 
     def __init__(self) -> None:
-        self._error: ClusterError | None = None
+        self._error: Exception | None = None
         self._started, self._over = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="local-ray", daemon=True)
         self._thread.start()
@@ -25,8 +25,8 @@ class StartingRay:
     def _run(self) -> None:
         try:
             start_ray("local")
-        except ClusterError as error:
-            self._error = error
+        except Exception as error:
+            self._error = error  # `wait` raises it in the thread that needs Ray
         finally:
             self._started.set()
         self._over.wait()
