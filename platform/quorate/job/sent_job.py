@@ -115,8 +115,7 @@ class SentJob:
             for path in self.code:
                 _add_all(packed, f"{_CODE}/{path.name}", path)
             if with_package:
-                package = Path(__file__).resolve().parents[1]
-                _add_all(packed, package.name, package)
+                _add_package(packed)
 
     def _sorted_files(self) -> list[tuple[str, Path]]:
         return sorted(self.files.items())
@@ -138,6 +137,12 @@ def load_to_send(
     files = SentFiles(on_cluster)
     job = load(files)
     return SentJob(job, files.found, own_code.own_files(), store, runs)
+
+
+def pack_package(archive: Path) -> None:
+    """Write only this package to a ZIP file."""
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        _add_package(packed)
 
 
 def receive(folder: Path, keep: Path) -> ReceivedJob:
@@ -200,6 +205,11 @@ def _digest_of(path: Path) -> str:
         with file.open("rb") as content:
             total.update(f"{name}\0".encode() + hashlib.file_digest(content, "sha256").digest())
     return total.hexdigest()
+
+
+def _add_package(packed: zipfile.ZipFile) -> None:
+    package = Path(__file__).resolve().parents[1]
+    _add_all(packed, package.name, package)
 
 
 def _add_all(packed: zipfile.ZipFile, name: str, path: Path) -> None:

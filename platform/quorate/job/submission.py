@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 import time
 from collections.abc import Mapping
@@ -45,7 +46,7 @@ def submit(server: JobServer, sent: SentJob, *, env: Mapping[str, str], with_pac
     if newest is not None and (newest.is_active or (newest.state == "finished" and not again)):
         return Submission(newest, is_new=False)
     name = f"{sent.name}-{identity[:8]}" + (f"-{len(same) + 1}" if same else "")
-    command = f'{_PYTHON}exec "$python" -m quorate driver {name}'
+    command = command_on_head("driver", name)
     about = {_IDENTITY: identity}
     with tempfile.TemporaryDirectory(prefix="quorate-") as folder:
         archive = Path(folder) / "job.zip"
@@ -57,6 +58,11 @@ def submit(server: JobServer, sent: SentJob, *, env: Mapping[str, str], with_pac
             is_new = False
     unfinished = newest is not None and newest.state != "finished"
     return Submission(submitted_job(server, name), is_new, newest.id if newest is not None and unfinished else "")
+
+
+def command_on_head(*words: str) -> str:
+    """The shell command that runs `quorate` with the Python of Ray."""
+    return f'{_PYTHON}exec "$python" -m quorate {shlex.join(words)}'
 
 
 def submitted_jobs(server: JobServer) -> list[SubmittedJob]:

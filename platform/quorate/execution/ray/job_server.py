@@ -129,6 +129,11 @@ class JobServer:
         with self._explained():
             self._api.stop_job(name)
 
+    def forget(self, job: SubmittedJob) -> None:
+        """Remove a job that has ended from the list of jobs."""
+        with self._explained():
+            self._api.delete_job(job.id)
+
     def log(self, job: SubmittedJob) -> bytes:
         """What the driver has printed."""
         return b"" if job.node is None else self._content(job.node, _log_of(job))
