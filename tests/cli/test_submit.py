@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -100,3 +102,14 @@ def test_the_fold_of_a_log_needs_its_member(folder: Path, quorate_in: InFolder) 
     code, _, errors = quorate_in(folder, "logs", "a", "--fold", "1", "--address", NOWHERE)
 
     assert code == 2 and "--fold needs --member" in errors
+
+
+def test_looking_after_jobs_imports_neither_torch_nor_scikit_learn() -> None:
+    modules = (
+        "quorate.job.submission, quorate.job.submitted_run, quorate.job.submitted_following, quorate.cli.submitted"
+    )
+    script = f"import sys, {modules}; print({{'torch', 'sklearn', 'pandas'}} & sys.modules.keys())"
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "set()\n", "they take seconds, in which a user waits for `quorate status`"

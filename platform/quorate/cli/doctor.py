@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SECONDS = 70.0
 """Time limit in seconds for the checks, which run concurrently. It is longer than the time limit of any single check
 (at most `IMPORT_SECONDS`). An assumption, not a measurement."""
+_DASHBOARD = ("http://", "https://")
 
 
 def doctor(
@@ -38,6 +39,10 @@ def doctor(
 ) -> None:
     """Check this machine, or a cluster: versions, memory, disks, GPUs, tracking, ports, tokens, clocks. The exit code
     is 1 if there is a problem."""
+    if address is not None and address.startswith(_DASHBOARD):
+        from quorate.execution.ray.job_server import address_of
+
+        address = address_of(address)
     found = []
     for result in _local_checks(store) if address is None else _cluster_checks(address, store):
         found.append(result)
@@ -96,16 +101,16 @@ def _cluster_checks(address: str, store: str | None) -> Iterator[CheckResult]:
 
 def _survey(address: str, store: str | None) -> Survey:
     """Survey the cluster; an absent one or a refused token is noticed before imports that take seconds."""
-    if not address.startswith(("http://", "https://")):
+    if not address.startswith(_DASHBOARD):
         from quorate.doctor.survey import take_survey
 
         return take_survey(address, store or store_uri())
-    from quorate.execution.ray.job_server import address_of, knock
+    from quorate.execution.ray.job_server import knock
 
-    knock(address_of(address))
+    knock(address)
     from quorate.doctor.submitted_survey import survey_from_head
 
-    return survey_from_head(address_of(address), place_on_cluster(store, store_uri()))
+    return survey_from_head(address, place_on_cluster(store, store_uri()))
 
 
 def _say(result: CheckResult) -> None:

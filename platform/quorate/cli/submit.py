@@ -135,7 +135,7 @@ def _follow(server: JobServer, job: SubmittedJob, said: Console, *, quiet: bool,
             end = follow_submitted(server, job, make_console(quiet=True) if quiet else said, stop)
         else:
             end = ended_job(server, job)
-        say_end(server, job, end, said, board=quiet or not job.is_active, as_json=as_json)
+        say_end(server, job, end, said, followed=job.is_active and not quiet, as_json=as_json)
     except Interrupted as interrupted:
         back = f"quorate submit with the same job file, or quorate status {job.id} --address {server.address}"
         said.print(f"detached; {job.id} goes on. To come back: {back}", highlight=False, soft_wrap=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from quorate.doctor.survey import Survey
 from quorate.execution.ray.cluster import ClusterError
 from quorate.execution.ray.job_server import JobServer, SubmittedJob
-from quorate.job.sent_job import pack_package
+from quorate.job.package_archive import pack_package
 from quorate.job.submission import command_on_head
 
 _PATIENCE = 180.0

@@ -6,9 +6,12 @@ import os
 import signal
 import threading
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from quorate.errors import Interrupted
-from quorate.execution.base import Session
+
+if TYPE_CHECKING:
+    from quorate.execution.base import Session  # imports torch, which takes seconds
 
 _GRACE_SECONDS = 8.5
 """Seconds after a signal until the process ends even if a task has not stopped, and after `halt` until such a task is

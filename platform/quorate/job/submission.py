@@ -8,10 +8,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from quorate.errors import UserError, did_you_mean
 from quorate.execution.ray.job_server import JobExists, JobServer, SubmittedJob
-from quorate.job.sent_job import SentJob
+
+if TYPE_CHECKING:
+    from quorate.job.sent_job import SentJob  # imports torch, which takes seconds
 
 _IDENTITY = "quorate.job"
 
