@@ -27,8 +27,8 @@ _PATIENCE = 300.0
 _FIRST = "Running entrypoint for job "
 """How Ray begins the line of its own after which the output of the driver comes."""
 _WRONG_INPUT = 2
-_ERROR = "error: "
-"""How a command begins its last line if it ends with an error."""
+_ERRORS = ("error: ", "the job failed: ")
+"""How the driver begins the line that says why it ends."""
 
 
 class _DriverLog:
@@ -140,6 +140,9 @@ def ended_job(server: JobServer, job: SubmittedJob) -> FollowedJob:
 
 
 def _last_error(server: JobServer, job: SubmittedJob) -> str:
-    """The last error that the driver of a job has printed."""
-    lines = server.log(job).decode(errors="replace").splitlines()
-    return next((line.removeprefix(_ERROR) for line in reversed(lines) if line.startswith(_ERROR)), "")
+    """Why the driver of a job says that it has ended; empty if it does not."""
+    for line in reversed(server.log(job).decode(errors="replace").splitlines()):
+        for beginning in _ERRORS:
+            if line.startswith(beginning):
+                return line.removeprefix(beginning)
+    return ""
