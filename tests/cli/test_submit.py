@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -10,6 +13,9 @@ from typing import ClassVar
 import pytest
 from tests.cli.conftest import InFolder
 from tests.jobs import SMALL, Here
+
+from quorate.execution.ray.cluster import ClusterError
+from quorate.execution.ray.job_server import knock
 
 NOWHERE = "http://127.0.0.1:9"
 """Nothing listens at the port `discard`."""
@@ -100,3 +106,57 @@ def test_the_fold_of_a_log_needs_its_member(folder: Path, quorate_in: InFolder) 
     code, _, errors = quorate_in(folder, "logs", "a", "--fold", "1", "--address", NOWHERE)
 
     assert code == 2 and "--fold needs --member" in errors
+
+
+def test_looking_after_jobs_imports_neither_torch_nor_scikit_learn() -> None:
+    modules = (
+        "quorate.job.submission, quorate.job.submitted_run, quorate.job.submitted_following, quorate.cli.submitted"
+    )
+    script = f"import sys, {modules}; print({{'torch', 'sklearn', 'pandas'}} & sys.modules.keys())"
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "set()\n", "they take seconds, in which a user waits for `quorate status`"
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A file with the key and the certificate of 127.0.0.1, which it has signed itself."""
+    made, key = tmp_path / "server.pem", tmp_path / "server.key"
+    words = [
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "1",
+        "-subj",
+        "/CN=proxy",
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+    ]
+    subprocess.run(["openssl", "req", "-x509", *words, "-keyout", key, "-out", made], check=True, capture_output=True)
+    made.write_text(made.read_text() + key.read_text())
+    return made
+
+
+def test_a_certificate_of_an_own_authority_is_named_in_one_variable(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _Dashboard.asked.clear()
+    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Dashboard) as server:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever).start()
+        address = f"https://127.0.0.1:{server.server_port}"
+        with pytest.raises(ClusterError, match=r"is not trusted: self-signed certificate; .* set SSL_CERT_FILE"):
+            knock(address)
+        for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
+            with monkeypatch.context() as context_of_name:
+                context_of_name.setenv(name, str(certificate))
+                knock(address)
+        server.shutdown()
+
+    assert _Dashboard.asked == ["GET /api/version"] * 2

@@ -147,6 +147,9 @@ def test_a_job_that_loses_its_driver_goes_on_when_it_is_submitted_again(cluster:
     cluster.wait_for_epoch("own", 5)
     facts = cluster.facts(here, name)
     assert facts["state"] == "running" and "of 4 fit tasks done; cnn" in facts["progress"]
+    watched = cluster.command(here, "top", name, "--address", cluster.dashboard, "--json")
+    figures = json.loads(watched.stdout)
+    assert figures["total"] == 4 and figures["running"], figures
     following.send_signal(signal.SIGINT)
     said, _ = following.communicate(timeout=20)
     os.kill(cluster.driver(name), signal.SIGKILL)
@@ -225,6 +228,26 @@ def test_a_refused_token_is_distinguished_from_an_absent_cluster_within_five_sec
         assert "wrong" not in done.stderr and TOKEN not in done.stderr
         print(f"{' '.join(words)}: {message}: {seconds:.1f} s")
         assert seconds < 5
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_job_that_the_cluster_refuses_says_why_also_where_its_output_was_not_followed(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    here = Here(tmp_path)
+    here.write({**OWN_JOB, "name": "refused", "data": {"kind": "npz", "train": "/gone/digits.npz"}})
+    (tmp_path / "my_members.py").write_text(OWN_CODE)
+
+    done = cluster.command(here, "submit", "job.yaml", "--on-cluster", "/gone", "--wait", "--json")
+
+    assert done.returncode == 2, done.stdout + done.stderr
+    result = json.loads(done.stdout)
+    assert "/gone/digits.npz" in result["error"]
+    facts = cluster.facts(here, result["id"])
+    assert facts["error"] == result["error"] and f"`quorate logs {result['id']}`" in facts["message"]
+    watched = cluster.command(here, "top", result["id"], "--address", cluster.dashboard, "--once")
+    assert watched.returncode == 2 and f"{result['id']} has no run" in watched.stderr
 
 
 @pytest.mark.slow

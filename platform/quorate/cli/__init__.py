@@ -33,6 +33,7 @@ from quorate.cli import (
     store,
     submit,
     submitted,
+    survey,
     sync,
     top,
     train,
@@ -90,6 +91,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
 for _name, _command in _COMMANDS.items():
     app.command(_name, cls=Command)(_command)
 app.command("driver", cls=Command, hidden=True)(driver.driver)
+app.command("survey", cls=Command, hidden=True)(survey.survey)
 app.add_typer(runs.app, name="runs")
 app.add_typer(store.app, name="store")
 

@@ -37,9 +37,7 @@ def driver(name: Annotated[str, typer.Argument(metavar="ID", help="The id of the
     consoles = (console, console, console)
     stop.install()
     sent = Path.cwd()
-    home = Path(os.environ.get(HOME) or "~/quorate").expanduser()
-    home.mkdir(parents=True, exist_ok=True)
-    os.chdir(home)
+    home = enter_home()
     try:
         received = receive(sent, Path(".quorate/sent"))
         with runs_kept_at(received.runs or runs_address()):
@@ -55,3 +53,11 @@ def driver(name: Annotated[str, typer.Argument(metavar="ID", help="The id of the
         console.print(f"interrupted ({interrupted}); finished tasks and checkpoints are kept", highlight=False)
         console.file.flush()
         sys.exit(128 + interrupted.signum)
+
+
+def enter_home() -> Path:
+    """Work in the folder of the head that outlives its drivers, and return it."""
+    home = Path(os.environ.get(HOME) or "~/quorate").expanduser()
+    home.mkdir(parents=True, exist_ok=True)
+    os.chdir(home)
+    return home

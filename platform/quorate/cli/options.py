@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from quorate.errors import UserError
 from quorate.registry import own_code
 from quorate.runs.lookup import runs_kept_at
 
@@ -86,3 +87,14 @@ def check_cluster(address: str | None) -> None:
 def store_uri() -> str:
     """QUORATE_STORE, or `.quorate/store` in the current folder."""
     return os.environ.get("QUORATE_STORE", ".quorate/store")
+
+
+def place_on_cluster(given: str | None, here: str) -> str | None:
+    """A place for the head of a cluster: the option, or a bucket that this machine uses; None for its own choice."""
+    place = given or (here if here.startswith(_BUCKETS) else None)
+    if place is not None and "://" in place and not place.startswith((*_BUCKETS, "file://")):
+        raise UserError(f"{place.partition('://')[0]}:// is not one of {', '.join(_BUCKETS)}; or name a folder")
+    return place
+
+
+_BUCKETS = ("s3://", "gs://", "az://")

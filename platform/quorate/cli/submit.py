@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from quorate.cli.console import make_console
-from quorate.cli.options import AddressOption, JsonOption, store_uri
+from quorate.cli.options import AddressOption, JsonOption, place_on_cluster, store_uri
 from quorate.cli.submitted import say_end
 from quorate.cli.train import load
 
@@ -70,7 +70,10 @@ def submit(
     if detach and wait:
         raise UserError("--detach does not wait, so --wait would have no effect; leave one of them out")
     variables, dashboard = _variables(env or []), address_of(address)
-    places = {"store": _place(store, store_uri()), "runs": _place(runs, os.environ.get("QUORATE_RUNS", ""))}
+    places = {
+        "store": place_on_cluster(store, store_uri()),
+        "runs": place_on_cluster(runs, os.environ.get("QUORATE_RUNS", "")),
+    }
     knock(dashboard)
     from quorate.job.sent_job import load_to_send
     from quorate.job.submission import submit
@@ -94,19 +97,6 @@ def submit(
             typer.echo(_as_json(done.job))
         return
     _follow(server, done.job, said, quiet=wait, as_json=json)
-
-
-def _place(given: str | None, here: str) -> str | None:
-    """A place on the cluster: the option, or a bucket that this machine uses."""
-    from quorate.errors import UserError
-
-    place = given or (here if here.startswith(_BUCKETS) else None)
-    if place is not None and "://" in place and not place.startswith((*_BUCKETS, "file://")):
-        raise UserError(f"{place.partition('://')[0]}:// is not one of {', '.join(_BUCKETS)}; or name a folder")
-    return place
-
-
-_BUCKETS = ("s3://", "gs://", "az://")
 
 
 def _variables(names: list[str]) -> dict[str, str]:
@@ -145,7 +135,7 @@ def _follow(server: JobServer, job: SubmittedJob, said: Console, *, quiet: bool,
             end = follow_submitted(server, job, make_console(quiet=True) if quiet else said, stop)
         else:
             end = ended_job(server, job)
-        say_end(server, job, end, said, board=quiet or not job.is_active, as_json=as_json)
+        say_end(server, job, end, said, followed=job.is_active and not quiet, as_json=as_json)
     except Interrupted as interrupted:
         back = f"quorate submit with the same job file, or quorate status {job.id} --address {server.address}"
         said.print(f"detached; {job.id} goes on. To come back: {back}", highlight=False, soft_wrap=True)

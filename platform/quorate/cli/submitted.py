@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from quorate.execution.ray.job_server import JobServer, SubmittedJob
-    from quorate.job.following import FollowedJob
+    from quorate.job.followed_job import FollowedJob
 
 JobArgument = Annotated[str, typer.Argument(metavar="ID", help="The id of a submitted job.", show_default=False)]
 
@@ -136,18 +136,20 @@ def fetch(
 
 
 def say_end(
-    server: JobServer, job: SubmittedJob, end: FollowedJob, console: Console, *, board: bool, as_json: bool
+    server: JobServer, job: SubmittedJob, end: FollowedJob, console: Console, *, followed: bool, as_json: bool
 ) -> None:
-    """Print how a submitted job ended, with its leaderboard if the driver's output has not shown it; exits with the
+    """Print how a submitted job ended, with its error or leaderboard unless its output was `followed`; exits with the
     code of the job."""
     if as_json:
-        facts = {"id": job.id, "exit_code": end.code, "message": end.message, "run": end.run}
+        facts = {"id": job.id, "exit_code": end.code, "message": end.message, "error": end.error, "run": end.run}
         found = {} if end.board is None else {"leaderboard": json_format.loads(end.board.to_text())}
         typer.echo(json_text(facts | found))
         raise typer.Exit(end.code)
+    if end.error and not followed:
+        console.print(f"error: {end.error}", markup=False, highlight=False, soft_wrap=True)
     style = "red" if end.code else None
-    console.print(end.message, style=style, highlight=False, soft_wrap=True)
-    if end.board is not None and board:
+    console.print(end.message, style=style, markup=False, highlight=False, soft_wrap=True)
+    if end.board is not None and not followed:
         show_board(end.board, end.run, console, console, as_json=False, on_this_machine=False)
     if end.run and end.code == 0:
         console.print(f"run: {end.run}", highlight=False, soft_wrap=True)
@@ -201,12 +203,13 @@ def _facts(job: SubmittedJob) -> dict[str, Any]:
 
 def _facts_of_one(server: JobServer, job: SubmittedJob) -> dict[str, Any]:
     from quorate.errors import UserError
-    from quorate.job.submitted_following import ended_job
+    from quorate.job.submitted_following import ended_job, progress_without_run
     from quorate.job.submitted_run import files_of_run, progress_of_run, shared_run
     from quorate.runs.copy import JUST_JOURNAL
     from quorate.store import StoreUnavailable
 
-    run, progress = shared_run(server, job), None
+    run = shared_run(server, job)
+    progress = progress_without_run(job) if job.is_active else None
     if run is not None:
         try:
             progress = str(progress_of_run(files_of_run(server, job, run, JUST_JOURNAL)))
@@ -217,6 +220,7 @@ def _facts_of_one(server: JobServer, job: SubmittedJob) -> dict[str, Any]:
         "run": run.address if run is not None else None,
         "progress": progress,
         "message": end.message if end is not None else None,
+        "error": end.error or None if end is not None else None,
     }
 
 

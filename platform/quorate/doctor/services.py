@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 from quorate.doctor.check import CheckResult
+from quorate.doctor.listeners import listeners, owners
 from quorate.doctor.machine import disk
 from quorate.errors import without_secrets
 from quorate.execution.ray.cluster import token_path
@@ -27,7 +28,6 @@ PORTS = {
 }
 """Default ports, the program that uses each of them, and what to do if another process occupies the port."""
 
-_LISTENING = "0A"
 _TRACKING_SCHEMES = ("file", "postgresql", "mysql", "mssql", "databricks")
 
 
@@ -97,20 +97,23 @@ def _server(uri: str) -> CheckResult:
 
 def ports() -> Iterator[CheckResult]:
     """Check which processes listen on the default ports."""
-    listening = _listeners()
+    listening, known = {each.port: each for each in listeners()}, owners()
     for port, (user, otherwise) in PORTS.items():
         found = listening.get(port)
         if found is None and not _answers(port):
             yield CheckResult(f"port {port}", "ok", f"free ({user})")
             continue
-        address, inode = found or ("127.0.0.1", "")
-        who = _owner(inode)
-        message = f"{who} listens on {address}:{port} ({user}" + (f"; {otherwise})" if otherwise else ")")
+        address = f"127.0.0.1:{port}" if found is None else str(found)
+        who = "a process" if found is None else known.get(found.inode, "another user's process")
+        message = f"{who} listens on {address} ({user}" + (f"; {otherwise})" if otherwise else ")")
         yield CheckResult(f"port {port}", "note", message)
 
 
 def ray_token() -> Iterator[CheckResult]:
     """Check the permissions of the token file; the token allows programs to run code on a local Ray."""
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        yield CheckResult("Ray's token", "ok", "in the variable RAY_AUTH_TOKEN")
+        return
     given = os.environ.get("RAY_AUTH_TOKEN_PATH")
     path = Path(given) if given else token_path()
     if path is None:
@@ -133,37 +136,3 @@ def _answers(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(0.5)
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _listeners() -> dict[int, tuple[str, str]]:
-    """Address and socket inode by port, from /proc; empty on systems other than Linux."""
-    found: dict[int, tuple[str, str]] = {}
-    for table, anywhere in (("tcp6", "[::]"), ("tcp", "0.0.0.0")):  # noqa: S104 - shown, not bound
-        try:
-            lines = Path(f"/proc/net/{table}").read_text().splitlines()[1:]
-        except OSError:
-            continue
-        for fields in map(str.split, lines):
-            address, _, port = fields[1].partition(":")
-            if fields[3] == _LISTENING:
-                shown = anywhere if not address.strip("0") else _dotted(address)
-                found[int(port, 16)] = (shown, fields[9])
-    return found
-
-
-def _dotted(address: str) -> str:
-    if len(address) != 8:
-        return "[::1]" if address.endswith("01000000") else "an IPv6 address"
-    return socket.inet_ntoa(bytes.fromhex(address)[::-1])
-
-
-def _owner(inode: str) -> str:
-    """The process that has the socket open, if it is visible."""
-    for entry in Path("/proc").glob("[0-9]*/fd/*") if inode else ():
-        try:
-            if str(entry.readlink()) == f"socket:[{inode}]":
-                process = entry.parents[1]
-                return f"pid {process.name} ({(process / 'comm').read_text().strip()})"
-        except OSError:  # the process has ended, or belongs to another user
-            continue
-    return "another user's process" if inode else "a process"

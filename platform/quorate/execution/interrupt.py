@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from quorate.errors import Interrupted
 
 if TYPE_CHECKING:
-    from quorate.execution.base import Session  # commands import this module before torch
+    from quorate.execution.base import Session  # imports torch, which takes seconds
 
 _GRACE_SECONDS = 8.5
 """Seconds after a signal until the process ends even if a task has not stopped, and after `halt` until such a task is

@@ -4,34 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass
 
 from rich.console import Console
 
 from quorate.execution.interrupt import StopRequest
+from quorate.job.followed_job import FollowedJob
 from quorate.job.lease import JobRunsElsewhere
 from quorate.report.journal_progress import JournalProgress
 from quorate.runs.copy import JUST_BOARD
 from quorate.runs.errors import RunError
 from quorate.runs.journal_reader import JournalReader
-from quorate.runs.leaderboard import Leaderboard
 from quorate.runs.lookup import find_run
 
 _POLL = 1.0
 """Seconds between two looks at the lease and the journal: an assumption."""
-
-
-@dataclass(frozen=True)
-class FollowedJob:
-    """How a job in another process ended."""
-
-    code: int
-    """Its exit code."""
-    message: str
-    run: str = ""
-    """The address of its run."""
-    board: Leaderboard | None = None
-    """None if it did not finish, and if its run cannot be read here."""
 
 
 class _Reader:

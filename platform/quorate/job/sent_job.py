@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from quorate.errors import UserError
+from quorate.job.package_archive import add_content, add_files, add_package, files_in
 from quorate.plan.identity import digest
 from quorate.quantities import format_bytes
 from quorate.registry import own_code
@@ -29,8 +29,6 @@ _FORMAT = 1
 """The version of `submitted-job.json`."""
 _CODE = "code"
 _FILES = "files"
-_WHEN = (1980, 1, 1, 0, 0, 0)
-"""The time of all files in the archive: the same job gives the same archive, which Ray does not send again."""
 
 
 class SentFiles:
@@ -60,7 +58,7 @@ class SentFiles:
     def _check_size(self, value: Path) -> None:
         total = 0
         for path in self.found.values():
-            for _, file in _files_in(path):
+            for _, file in files_in(path):
                 total += file.stat().st_size
                 if total > LARGEST:
                     what = f"{value} is too large" if len(self.found) == 1 else f"with {value}, the files are too large"
@@ -109,14 +107,13 @@ class SentJob:
             "runs": self.runs,
         }
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
-            _add(packed, _RECORD, json.dumps(record).encode())
+            add_content(packed, _RECORD, json.dumps(record).encode())
             for given, path in self._sorted_files():
-                _add_all(packed, names[given], path)
+                add_files(packed, names[given], path)
             for path in self.code:
-                _add_all(packed, f"{_CODE}/{path.name}", path)
+                add_files(packed, f"{_CODE}/{path.name}", path)
             if with_package:
-                package = Path(__file__).resolve().parents[1]
-                _add_all(packed, package.name, package)
+                add_package(packed)
 
     def _sorted_files(self) -> list[tuple[str, Path]]:
         return sorted(self.files.items())
@@ -182,32 +179,9 @@ def _by_loc(entries: list[Any]) -> dict[Loc, Any]:
     return {tuple(loc): value for loc, value in entries}
 
 
-def _files_in(path: Path) -> Iterator[tuple[str, Path]]:
-    """A file, or all files in a folder, with their names relative to it; links are followed."""
-    if path.is_file():
-        yield "", path
-        return
-    for root, folders, names in os.walk(path, followlinks=True):
-        folders[:] = sorted(name for name in folders if name != "__pycache__")
-        for name in sorted(names):
-            file = Path(root) / name
-            yield file.relative_to(path).as_posix(), file
-
-
 def _digest_of(path: Path) -> str:
     total = hashlib.sha256()
-    for name, file in _files_in(path):
+    for name, file in files_in(path):
         with file.open("rb") as content:
             total.update(f"{name}\0".encode() + hashlib.file_digest(content, "sha256").digest())
     return total.hexdigest()
-
-
-def _add_all(packed: zipfile.ZipFile, name: str, path: Path) -> None:
-    for below, file in _files_in(path):
-        _add(packed, f"{name}/{below}" if below else name, file.read_bytes())
-
-
-def _add(packed: zipfile.ZipFile, name: str, content: bytes) -> None:
-    entry = zipfile.ZipInfo(name, _WHEN)
-    entry.external_attr = 0o644 << 16
-    packed.writestr(entry, content, zipfile.ZIP_DEFLATED)

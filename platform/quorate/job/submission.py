@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from quorate.errors import UserError, did_you_mean
 from quorate.execution.ray.job_server import JobExists, JobServer, SubmittedJob
-from quorate.job.sent_job import SentJob
+
+if TYPE_CHECKING:
+    from quorate.job.sent_job import SentJob  # imports torch, which takes seconds
 
 _IDENTITY = "quorate.job"
 
@@ -45,7 +49,7 @@ def submit(server: JobServer, sent: SentJob, *, env: Mapping[str, str], with_pac
     if newest is not None and (newest.is_active or (newest.state == "finished" and not again)):
         return Submission(newest, is_new=False)
     name = f"{sent.name}-{identity[:8]}" + (f"-{len(same) + 1}" if same else "")
-    command = f'{_PYTHON}exec "$python" -m quorate driver {name}'
+    command = command_on_head("driver", name)
     about = {_IDENTITY: identity}
     with tempfile.TemporaryDirectory(prefix="quorate-") as folder:
         archive = Path(folder) / "job.zip"
@@ -57,6 +61,11 @@ def submit(server: JobServer, sent: SentJob, *, env: Mapping[str, str], with_pac
             is_new = False
     unfinished = newest is not None and newest.state != "finished"
     return Submission(submitted_job(server, name), is_new, newest.id if newest is not None and unfinished else "")
+
+
+def command_on_head(*words: str) -> str:
+    """The shell command that runs `quorate` with the Python of Ray."""
+    return f'{_PYTHON}exec "$python" -m quorate {shlex.join(words)}'
 
 
 def submitted_jobs(server: JobServer) -> list[SubmittedJob]:

@@ -12,13 +12,13 @@ from rich.console import Console
 from quorate.errors import UserError
 from quorate.execution.interrupt import StopRequest
 from quorate.execution.ray.job_server import FollowedFile, JobServer, ServerSilent, SubmittedJob
-from quorate.job.following import FollowedJob
+from quorate.job.followed_job import FollowedJob
 from quorate.job.submission import submitted_job
+from quorate.job.submitted_journal import SubmittedJournal
 from quorate.job.submitted_run import board_of_run, files_of_run, shared_run
 from quorate.report.journal_progress import JournalProgress
 from quorate.runs.copy import JUST_BOARD
 from quorate.store import StoreUnavailable
-from quorate.tracking import journal
 
 _POLL = 0.5
 """Seconds between two looks at the job: an assumption."""
@@ -27,6 +27,8 @@ _PATIENCE = 300.0
 _FIRST = "Running entrypoint for job "
 """How Ray begins the line of its own after which the output of the driver comes."""
 _WRONG_INPUT = 2
+_ERRORS = ("error: ", "the job failed: ")
+"""How the driver begins the line that says why it ends."""
 
 
 class _DriverLog:
@@ -64,24 +66,22 @@ class _DriverLog:
 
 
 class _Tasks:
-    """Reads the running tasks from the journal of the run."""
+    """Describes the running tasks."""
 
     def __init__(self, server: JobServer, folder: Path) -> None:
-        self._server, self._copy = server, folder / journal.NAME
-        self._file: FollowedFile | None = None
-        self._progress, self._offset = JournalProgress(), 0
+        self._journal, self._progress = SubmittedJournal(server, folder), JournalProgress()
 
     def text(self, job: SubmittedJob) -> str:
-        if self._file is None:
-            if job.node is None or shared_run(self._server, job) is None:
-                return "waiting for a place on the cluster" if job.node is None else "the driver starts"
-            self._file = self._server.follow(job, f"run/{journal.NAME}")
-        with self._copy.open("ab") as copy:
-            copy.write(self._file.new())
-        records, self._offset = journal.read(self._copy, self._offset)
-        for record in records:
+        if not self._journal.has_begun(job):
+            return progress_without_run(job)
+        for record in self._journal.new_records():
             self._progress.on(record)
         return str(self._progress)
+
+
+def progress_without_run(job: SubmittedJob) -> str:
+    """What a job does before its run begins."""
+    return "waiting for a place on the cluster" if job.node is None else "the driver starts"
 
 
 def follow_submitted(server: JobServer, job: SubmittedJob, console: Console, stop: StopRequest) -> FollowedJob:
@@ -128,12 +128,21 @@ def ended_job(server: JobServer, job: SubmittedJob) -> FollowedJob:
     if job.state == "stopped" or (code is not None and code - 128 in (signal.SIGINT, signal.SIGTERM)):
         return FollowedJob(130, f"{job.id} was stopped; {again}", address)
     if code == _WRONG_INPUT:
-        return FollowedJob(
-            _WRONG_INPUT, f"{job.id} cannot run on the cluster as it is; the lines above say why", address
-        )
+        said = f"{job.id} cannot run on the cluster as it is; `quorate logs {job.id}` shows what it printed"
+        return FollowedJob(_WRONG_INPUT, said, address, error=_last_error(server, job))
     if code is not None and code < 0:
         return FollowedJob(1, f"the driver of {job.id} was killed ({signal.Signals(-code).name}); {again}", address)
     if code is None:
         reason = job.message.strip().splitlines()[0] if job.message.strip() else "its driver has ended without a word"
         return FollowedJob(1, f"{job.id} failed: {reason}; {again}", address)
-    return FollowedJob(1, f"{job.id} failed; the lines above say why", address)
+    said = f"{job.id} failed; `quorate logs {job.id}` shows what it printed"
+    return FollowedJob(1, said, address, error=_last_error(server, job))
+
+
+def _last_error(server: JobServer, job: SubmittedJob) -> str:
+    """Why the driver of a job says that it has ended; empty if it does not."""
+    for line in reversed(server.log(job).decode(errors="replace").splitlines()):
+        for beginning in _ERRORS:
+            if line.startswith(beginning):
+                return line.removeprefix(beginning)
+    return ""

@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
-from quorate.bundle.folder import verified_manifest
 from quorate.errors import UserError
 from quorate.execution.ray.job_server import JobServer, SubmittedJob
 from quorate.execution.ray.shared_folder import share_folder
@@ -22,6 +21,7 @@ from quorate.runs.folder import BOARD, RunFolder
 from quorate.runs.leaderboard import Leaderboard
 from quorate.runs.lookup import find_journal
 from quorate.tracking import journal
+from quorate.tracking.records import Record
 
 _SHARED = Path(".quorate/submitted")
 """In the folder of the driver, a folder for each submitted job."""
@@ -132,15 +132,20 @@ def text_of(files: RunFiles, name: str) -> str:
 def progress_of_run(files: RunFiles) -> JournalProgress:
     """What the journal of a run says."""
     progress = JournalProgress()
+    for record in records_of_run(files):
+        progress.on(record)
+    return progress
+
+
+def records_of_run(files: RunFiles) -> list[Record]:
+    """The journal of a run; empty if it has none yet."""
     with tempfile.TemporaryDirectory(prefix="quorate-") as folder:
         path = Path(folder) / journal.NAME
         try:
             files.save(journal.NAME, path)
         except FileNotFoundError:
-            return progress
-        for record in journal.records(path):
-            progress.on(record)
-    return progress
+            return []
+        return list(journal.records(path))
 
 
 def fetch_run(files: RunFiles, run: SharedRun, into: Path) -> Path:
@@ -148,6 +153,8 @@ def fetch_run(files: RunFiles, run: SharedRun, into: Path) -> Path:
 
     The bundle is verified by the SHA-256 of its files. Raises `BundleError` if it is damaged.
     """
+    from quorate.bundle.folder import verified_manifest  # imports torch, which takes seconds
+
     target, partial = into / run.name, into / f".{run.name}.partial"
     if target.exists():
         return target

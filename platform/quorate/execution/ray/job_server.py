@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import ssl
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 ADDRESS = "RAY_API_SERVER_ADDRESS"
 """Ray's variable for the address of the dashboard."""
 
+_AUTHORITIES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
+"""Variables of OpenSSL and of the library requests. Ray's client uses both, for different requests."""
 _KNOCK_SECONDS = 4.0
 """Time limit for a first answer, before Ray is imported. An assumption."""
 _STOP_SECONDS = 30
@@ -86,7 +89,7 @@ class JobServer:
         from quorate.execution.ray.jobs_api import JobsApi
 
         with self._explained(), _without_other_addresses():
-            self._api: JobsApi = JobsApi(self.address)
+            self._api: JobsApi = JobsApi(self.address, verify=_authorities() or True)
 
     def jobs(self) -> list[SubmittedJob]:
         """All jobs that were submitted, oldest first."""
@@ -129,6 +132,11 @@ class JobServer:
         """Ask the driver of a job to stop, as a signal does; it has 30 s."""
         with self._explained():
             self._api.stop_job(name)
+
+    def forget(self, job: SubmittedJob) -> None:
+        """Remove a job that has ended from the list of jobs."""
+        with self._explained():
+            self._api.delete_job(job.id)
 
     def log(self, job: SubmittedJob) -> bytes:
         """What the driver has printed."""
@@ -246,7 +254,8 @@ def knock(address: str) -> None:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     request = Request(f"{address}/api/version", headers=headers)  # noqa: S310 - http:// or https://, see `address_of`
     try:
-        urlopen(request, timeout=_KNOCK_SECONDS).close()  # noqa: S310
+        context = ssl.create_default_context(cafile=_authorities()) if address.startswith("https://") else None
+        urlopen(request, timeout=_KNOCK_SECONDS, context=context).close()  # noqa: S310
     except HTTPError as refusal:
         if refusal.code in (401, 403) and mode in ("token", "disabled"):
             raise ClusterError(refusal_of(address, missing=refusal.code == 401)) from None
@@ -256,11 +265,21 @@ def knock(address: str) -> None:
                 "host and the port (8265 unless `ray start` was given another)"
             ) from None
     except (OSError, HTTPException, ValueError) as error:
+        if isinstance(error, URLError) and isinstance(error.reason, ssl.SSLCertVerificationError):
+            raise ClusterError(
+                f"the certificate of {address} is not trusted: {error.reason.verify_message}; if an authority of your "
+                f"own has signed it, set {_AUTHORITIES[0]} to the file with the certificate of that authority"
+            ) from None
         raise ServerSilent(
             f"no Ray dashboard answers at {address}: {_reason(error)}; check the host and the port (8265 unless "
             "`ray start` was given another), and that the head was started with --dashboard-host 0.0.0.0, or use an "
             "SSH tunnel"
         ) from None
+
+
+def _authorities() -> str | None:
+    """The file with the certificates of trusted authorities; None for those of the system."""
+    return next((os.environ[name] for name in _AUTHORITIES if os.environ.get(name)), None)
 
 
 def _reason(error: Exception) -> str:

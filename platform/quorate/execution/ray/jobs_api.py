@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import logging
 from collections.abc import Iterator
 from http.client import HTTPException
 from typing import Any
@@ -22,6 +23,10 @@ _FILE_SECONDS = 24 * 3600
 _POLL_SECONDS = 0.5
 """Seconds between two looks of the node at a file that is followed: an assumption."""
 _PIECE = 1 << 20
+
+logging.getLogger("ray.dashboard.modules.dashboard_sdk").setLevel(
+    logging.WARNING
+)  # it names each package that it sends
 
 
 class JobsApi(JobSubmissionClient):  # type: ignore[misc]
