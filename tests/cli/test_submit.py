@@ -15,7 +15,7 @@ from tests.cli.conftest import InFolder
 from tests.jobs import SMALL, Here
 
 from quorate.execution.ray.cluster import ClusterError
-from quorate.execution.ray.job_server import knock
+from quorate.execution.ray.dashboard import knock
 
 NOWHERE = "http://127.0.0.1:9"
 """Nothing listens at the port `discard`."""

@@ -40,7 +40,7 @@ def doctor(
     """Check this machine, or a cluster: versions, memory, disks, GPUs, tracking, ports, tokens, clocks. The exit code
     is 1 if there is a problem."""
     if address is not None and address.startswith(_DASHBOARD):
-        from quorate.execution.ray.job_server import address_of
+        from quorate.execution.ray.dashboard import address_of
 
         address = address_of(address)
     found = []
@@ -105,7 +105,7 @@ def _survey(address: str, store: str | None) -> Survey:
         from quorate.doctor.survey import take_survey
 
         return take_survey(address, store or store_uri())
-    from quorate.execution.ray.job_server import knock
+    from quorate.execution.ray.dashboard import knock
 
     knock(address)
     from quorate.doctor.submitted_survey import survey_from_head

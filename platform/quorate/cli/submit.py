@@ -65,7 +65,8 @@ def submit(
     The job file, small files that it names, your own code and Quorate itself are sent to the cluster.
     """
     from quorate.errors import UserError
-    from quorate.execution.ray.job_server import JobServer, address_of, knock
+    from quorate.execution.ray.dashboard import address_of, knock
+    from quorate.execution.ray.job_server import JobServer
 
     if detach and wait:
         raise UserError("--detach does not wait, so --wait would have no effect; leave one of them out")

@@ -159,7 +159,8 @@ def say_end(
 
 def _server(address: str | None) -> JobServer:
     """Connect; call it before imports that take seconds, so that a refusal comes at once."""
-    from quorate.execution.ray.job_server import JobServer, address_of
+    from quorate.execution.ray.dashboard import address_of
+    from quorate.execution.ray.job_server import JobServer
 
     return JobServer(address_of(address))
 

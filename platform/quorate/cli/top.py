@@ -73,7 +73,8 @@ def _run(run: str | None) -> _Source:
 def _submitted_job(address: str, name: str | None, folder: Path, *, follow: bool) -> _Source:
     """The newest job if no name is given."""
     from quorate.errors import UserError
-    from quorate.execution.ray.job_server import JobServer, address_of
+    from quorate.execution.ray.dashboard import address_of
+    from quorate.execution.ray.job_server import JobServer
 
     server = JobServer(address_of(address))
     from quorate.job.submission import submitted_job, submitted_jobs

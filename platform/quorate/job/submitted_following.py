@@ -11,7 +11,8 @@ from rich.console import Console
 
 from quorate.errors import UserError
 from quorate.execution.interrupt import StopRequest
-from quorate.execution.ray.job_server import FollowedFile, JobServer, ServerSilent, SubmittedJob
+from quorate.execution.ray.dashboard import ServerSilent
+from quorate.execution.ray.job_server import FollowedFile, JobServer, SubmittedJob
 from quorate.job.followed_job import FollowedJob
 from quorate.job.submission import submitted_job
 from quorate.job.submitted_journal import SubmittedJournal

@@ -8,31 +8,20 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
-import ssl
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
 
 from quorate.execution.ray.cluster import ClusterError
+from quorate.execution.ray.dashboard import ADDRESS, ServerSilent, authorities, knock, reason_of
 from quorate.execution.ray.shared_folder import link_of
-from quorate.execution.ray.token import choose_authentication, refusal_of, token_to_send
+from quorate.execution.ray.token import refusal_of
 
 if TYPE_CHECKING:
     from quorate.execution.ray.jobs_api import JobsApi
 
-ADDRESS = "RAY_API_SERVER_ADDRESS"
-"""Ray's variable for the address of the dashboard."""
-
-_AUTHORITIES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
-"""Variables of OpenSSL and of the library requests. Ray's client uses both, for different requests."""
-_KNOCK_SECONDS = 4.0
-"""Time limit for a first answer, before Ray is imported. An assumption."""
 _STOP_SECONDS = 30
 """Seconds between SIGTERM and SIGKILL for a driver that is stopped. Ray's default is 3. `execution.interrupt` ends a
 driver within 10 s, and the process that sends records to MLflow has some seconds more."""
@@ -45,10 +34,6 @@ _STATES: Mapping[str, JobState] = {
 }
 
 JobState = Literal["waiting", "running", "finished", "failed", "stopped"]
-
-
-class ServerSilent(ClusterError):
-    """The dashboard does not answer; it may later."""
 
 
 class JobExists(ClusterError):
@@ -89,7 +74,7 @@ class JobServer:
         from quorate.execution.ray.jobs_api import JobsApi
 
         with self._explained(), _without_other_addresses():
-            self._api: JobsApi = JobsApi(self.address, verify=_authorities() or True)
+            self._api: JobsApi = JobsApi(self.address, verify=authorities() or True)
 
     def jobs(self) -> list[SubmittedJob]:
         """All jobs that were submitted, oldest first."""
@@ -182,7 +167,7 @@ class JobServer:
         except AuthenticationError as error:
             raise ClusterError(refusal_of(self.address, missing="required" in str(error))) from None
         except OSError as error:
-            raise ServerSilent(f"no Ray dashboard answers at {self.address}: {_reason(error)}") from None
+            raise ServerSilent(f"no Ray dashboard answers at {self.address}: {reason_of(error)}") from None
         except (RuntimeError, KeyError) as error:
             first = str(error).strip().splitlines()[0][:300]
             raise ClusterError(f"{self.address} does not answer as the dashboard of a Ray cluster: {first}") from None
@@ -226,72 +211,6 @@ class FollowedFile:
                     at += len(piece)
                     known = max(known, at)
             self._over.wait(1.0)
-
-
-def address_of(given: str | None) -> str:
-    """The address of a dashboard, from an option or the environment; raises `ClusterError`."""
-    from_ray = os.environ.get("RAY_ADDRESS", "")
-    address = given or os.environ.get(ADDRESS) or (from_ray if from_ray.startswith(("http://", "https://")) else "")
-    if not address:
-        raise ClusterError(f"give the address of the cluster's dashboard: --address http://HEAD:8265, or set {ADDRESS}")
-    if set("@?#") & set(address):  # not repeated, as it may hold a secret
-        raise ClusterError("the address of a dashboard has no user name, password or parameters: http://HEAD:8265")
-    if not address.startswith(("http://", "https://")) or not urlsplit(address).hostname:
-        raise ClusterError(
-            f"--address {address} is not the address of a dashboard, such as http://HEAD:8265 (the port of Ray itself, "
-            "often 6379, is for `quorate train --address`)"
-        )
-    return address
-
-
-def knock(address: str) -> None:
-    """Raise `ClusterError` if no dashboard answers, or if it refuses the token.
-
-    Call it before imports that take seconds, such as that of Ray, whose settings it chooses.
-    """
-    choose_authentication()
-    mode, token = os.environ["RAY_AUTH_MODE"], token_to_send()
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    request = Request(f"{address}/api/version", headers=headers)  # noqa: S310 - http:// or https://, see `address_of`
-    try:
-        context = ssl.create_default_context(cafile=_authorities()) if address.startswith("https://") else None
-        urlopen(request, timeout=_KNOCK_SECONDS, context=context).close()  # noqa: S310
-    except HTTPError as refusal:
-        if refusal.code in (401, 403) and mode in ("token", "disabled"):
-            raise ClusterError(refusal_of(address, missing=refusal.code == 401)) from None
-        if refusal.code not in (401, 403):
-            raise ServerSilent(
-                f"{address} does not answer as the dashboard of a Ray cluster (HTTP status {refusal.code}); check the "
-                "host and the port (8265 unless `ray start` was given another)"
-            ) from None
-    except (OSError, HTTPException, ValueError) as error:
-        if isinstance(error, URLError) and isinstance(error.reason, ssl.SSLCertVerificationError):
-            raise ClusterError(
-                f"the certificate of {address} is not trusted: {error.reason.verify_message}; if an authority of your "
-                f"own has signed it, set {_AUTHORITIES[0]} to the file with the certificate of that authority"
-            ) from None
-        raise ServerSilent(
-            f"no Ray dashboard answers at {address}: {_reason(error)}; check the host and the port (8265 unless "
-            "`ray start` was given another), and that the head was started with --dashboard-host 0.0.0.0, or use an "
-            "SSH tunnel"
-        ) from None
-
-
-def _authorities() -> str | None:
-    """The file with the certificates of trusted authorities; None for those of the system."""
-    return next((os.environ[name] for name in _AUTHORITIES if os.environ.get(name)), None)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, URLError) and isinstance(error.reason, Exception):
-        return _reason(error.reason)
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    if isinstance(error, HTTPException):  # its message repeats what another kind of server has sent
-        return "what listens there does not speak HTTP"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error).strip().splitlines()[0].rstrip(".")[:300] if str(error).strip() else type(error).__name__
 
 
 @contextlib.contextmanager
