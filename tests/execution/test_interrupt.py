@@ -52,7 +52,10 @@ def test_a_command_that_cannot_stop_its_task_says_so_and_ends(
 
 
 @pytest.mark.parametrize("with_nohup", [False, True])
-def test_a_closed_terminal_stops_a_command_unless_it_was_started_with_nohup(with_nohup: bool) -> None:
+def test_a_closed_terminal_stops_a_command_unless_it_was_started_with_nohup(
+    with_nohup: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interrupt, "_GRACE_SECONDS", 1e6)  # or the process of the tests ends
     signal.signal(signal.SIGHUP, signal.SIG_IGN if with_nohup else signal.SIG_DFL)
     stop = StopRequest()
     stop.install()
