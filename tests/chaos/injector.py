@@ -13,7 +13,7 @@ from tests.chaos.recovery import GivenFault, JobTimes, Recovery, repeated_epochs
 from tests.chaos.schedule import PlannedFault, Schedule
 from tests.chaos.world import World
 
-_PATIENCE = 240.0
+PATIENCE = 240.0
 """Seconds after which a disturbed job counts as hanging."""
 
 
@@ -31,7 +31,8 @@ class Outcome:
     """For each fault, how the fit tasks that it hit recovered."""
     repeated: tuple[int, ...]
     """For each attempt that followed another one, the number of epochs that it trained again."""
-    worker_seconds: float
+    task_seconds: float
+    """From the first start of each fit task to its last end, summed."""
     training_seconds: float
     """From the first start of a fit task to the last end."""
 
@@ -56,6 +57,7 @@ class Injector:
 
     driver: Driver
     schedule: Schedule
+    patience: float
     given: list[GivenFault] = field(default_factory=list)
     _open: list[tuple[float, Giving]] = field(default_factory=list)
     """The faults that have not ended, with the times of their ends."""
@@ -67,8 +69,8 @@ class Injector:
         try:
             while self.driver.exit_code is None or self._open_of_driver():
                 now = time.monotonic()
-                if now - since > _PATIENCE:
-                    return f"it has not ended after {_PATIENCE:.0f} s"
+                if now - since > self.patience:
+                    return f"it has not ended after {self.patience:.0f} s"
                 if begun is None and self.driver.running():
                     begun = now
                 if begun is not None and waiting and now - begun >= waiting[0].at and self._give(waiting[0]):
@@ -103,11 +105,19 @@ class Injector:
             next(giving, None)
 
 
-def run_job(world: World, job: dict[str, Any], schedule: Schedule, folder: Path, expected: Digests | None) -> Outcome:
+def run_job(
+    world: World,
+    job: dict[str, Any],
+    schedule: Schedule,
+    folder: Path,
+    expected: Digests | None,
+    *,
+    patience: float = PATIENCE,
+) -> Outcome:
     """Run a job under a schedule; without expected digests, it only has to end."""
     since, begun = time.time(), time.monotonic()
     driver = Driver(world, job, folder, schedule.needs)
-    injector = Injector(driver, schedule)
+    injector = Injector(driver, schedule, patience)
     problem = injector.run()
     seconds = time.monotonic() - begun
     times = JobTimes((run / "journal.jsonl" for run in driver.runs), since, time.time())

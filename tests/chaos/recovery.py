@@ -84,12 +84,14 @@ class JobTimes:
         return ms - _DAY_MS * round((ms - self._middle) / _DAY_MS)
 
     def use(self) -> tuple[float, float]:
-        """The seconds of all workers, and those from the first start of a task to the last end."""
-        spans = [(self._true(one.start_ms), self._true(one.end_ms)) for one in self.attempts]
+        """The seconds from the first start of each task to its last end, summed; and those of all tasks together."""
+        spans: dict[str, list[int]] = {}
+        for one in self.attempts:
+            spans.setdefault(one.task, []).extend([self._true(one.start_ms), self._true(one.end_ms)])
         if not spans:
             return 0.0, 0.0
-        lasted = max(end for _, end in spans) - min(start for start, _ in spans)
-        return sum(end - start for start, end in spans) / 1000, lasted / 1000
+        every = [ms for times in spans.values() for ms in times]
+        return sum(max(times) - min(times) for times in spans.values()) / 1000, (max(every) - min(every)) / 1000
 
     def recoveries(self, fault: GivenFault) -> list[Recovery]:
         """How the tasks that it hit recovered; without those that had ended before they noticed it."""
