@@ -48,6 +48,8 @@ class World:
 
     def restart_head(self) -> None:
         """Start the head again with what it has stored; the other nodes come back to it."""
+        # `ray start` refuses while this file and a process with its address are there: it sees the other hosts' ones
+        (self.head.folder / "ray/ray_current_cluster").unlink(missing_ok=True)
         start_head(self.head, cpus=0, env=self._of_the_head)
 
     def repair(self) -> None:
