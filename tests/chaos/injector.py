@@ -13,7 +13,7 @@ from tests.chaos.recovery import GivenFault, JobTimes, Recovery, repeated_epochs
 from tests.chaos.schedule import PlannedFault, Schedule
 from tests.chaos.world import World
 
-PATIENCE = 240.0
+PATIENCE = 300.0
 """Seconds after which a disturbed job counts as hanging."""
 
 

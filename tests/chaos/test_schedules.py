@@ -31,8 +31,8 @@ def test_a_seed_gives_the_same_schedule_again() -> None:
     assert str(draw(7, seconds=20)) == str(draw(7, seconds=20)) != str(draw(8, seconds=20))
 
 
-def test_fifty_seeds_draw_every_fault() -> None:
-    drawn = {fault.name for seed in range(1, 51) for fault in draw(seed, seconds=20).faults}
+def test_consecutive_seeds_give_every_fault() -> None:
+    drawn = {fault.name for seed in range(8, 8 + len(FAULTS)) for fault in draw(seed, seconds=20).faults}
 
     assert drawn == set(FAULTS)
 
