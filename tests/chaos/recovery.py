@@ -97,11 +97,12 @@ class JobTimes:
         """How the tasks that it hit recovered; without those that had ended before they noticed it."""
         at, found = int(1000 * fault.at), []
         for task in fault.tasks:
-            start = min((ms for ms in self._starts.get(task, ()) if ms > at), default=None)
-            if start is None and fault.planned.fault.restarts:
+            starts = [ms for ms in self._starts.get(task, ()) if ms > at]
+            if fault.planned.fault.restarts and not starts:
                 continue
-            after = at + _GRACE_MS if start is None else start
+            after = min(starts) if fault.planned.fault.restarts else at + _GRACE_MS
             if (epoch := min((ms for ms in self._epochs.get(task, ()) if ms > after), default=None)) is not None:
+                start = min((ms for ms in starts if ms < epoch), default=None)
                 restart = None if start is None else (start - at) / 1000
                 found.append(Recovery(task, (epoch - at) / 1000, restart))
         return found

@@ -52,6 +52,14 @@ def test_the_recovery_of_a_task_lasts_until_the_first_epoch_of_its_new_attempt(j
     assert times.use() == (8.0, 8.0)
 
 
+def test_a_task_that_no_fault_has_ended_recovers_with_its_next_epoch(journal: Path) -> None:
+    early = GivenFault(given("host cut off").planned, NOW / 1000 + 1.5, ("cnn fold 1",))
+
+    (found,) = JobTimes([journal], NOW / 1000, NOW / 1000 + 20).recoveries(early)
+
+    assert (found.seconds, found.restart_seconds) == (3.4, None), "not the attempt after a later fault"
+
+
 def test_a_task_that_ended_before_it_noticed_a_fault_does_not_recover(journal: Path) -> None:
     late = GivenFault(given("worker killed").planned, NOW / 1000 + 8.9, ("cnn fold 1",))
 
