@@ -1,7 +1,7 @@
 """Effective training time while a worker is killed each minute: `python -m tests.benchmarks.effective_training`.
 
-Two networks train on two workers of one thread, each on a Ray host of its own, first undisturbed and then with a kill
-per minute, of one worker and the other in turn. The effective training time is the time that the networks need without
+Two networks train on two workers of one thread, first undisturbed and then with a kill per minute, of one worker and
+the other in turn. The effective training time is the time that the networks need without
 kills, divided by that with kills: the rest is work that was lost, and the start of new workers. Requires root.
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ def main() -> None:
     parser.add_argument("--every", type=float, default=60.0, help="seconds between two kills")
     parser.add_argument("--checkpoint-seconds", type=float, default=10.0, help="as in the job file")
     chosen = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the hosts are removed
     job = job_of(chosen.minutes, chosen.checkpoint_seconds)
     with tempfile.TemporaryDirectory(prefix="quorate-effective-") as name, world() as made:
         plain = measured(made, job, Schedule(0, ()), Path(name) / "plain", None)
