@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import yaml
-from tests.chaos.recovery import running
+from tests.chaos.recovery import has_epochs, running
 from tests.chaos.world import World
 from tests.clusters import Host
 
@@ -112,6 +112,12 @@ class Driver:
 
     def digests(self) -> Digests:
         return Digests.of(self.runs[-1])
+
+    @property
+    def trains(self) -> bool:
+        """Whether an epoch has ended."""
+        runs = self.runs
+        return bool(runs) and has_epochs(runs[-1] / "journal.jsonl")
 
     def running(self) -> dict[str, str]:
         """The fit tasks of networks that run, with their workers."""

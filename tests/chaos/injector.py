@@ -71,7 +71,7 @@ class Injector:
                 now = time.monotonic()
                 if now - since > self.patience:
                     return f"it has not ended after {self.patience:.0f} s"
-                if begun is None and self.driver.running():
+                if begun is None and self.driver.trains:
                     begun = now
                 if begun is not None and waiting and now - begun >= waiting[0].at and self._give(waiting[0]):
                     waiting.pop(0)

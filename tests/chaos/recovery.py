@@ -59,6 +59,11 @@ def running(journal: Path) -> dict[str, str]:
     return found
 
 
+def has_epochs(journal: Path) -> bool:
+    """Whether a fit task has reported an epoch."""
+    return any(isinstance(record, MetricsRecord) and record.uid.count("/") == 2 for record in records(journal))
+
+
 class JobTimes:
     """When the fit tasks of a job started, and when their epochs ended, on the clock of this machine."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.chaos.recovery import GivenFault, JobTimes, repeated_epochs, running
+from tests.chaos.recovery import GivenFault, JobTimes, has_epochs, repeated_epochs, running
 from tests.chaos.schedule import PlannedFault
 
 from quorate.tracking.journal import Journal
@@ -69,9 +69,10 @@ def test_a_task_that_ended_before_it_noticed_a_fault_does_not_recover(journal: P
 def test_the_tasks_that_run_are_known_with_their_workers(tmp_path: Path) -> None:
     with Journal(tmp_path / "journal.jsonl") as journal:
         begin(journal)
-        assert running(journal.path) == {}
+        assert running(journal.path) == {} and not has_epochs(journal.path)
         journal.tags("job/cnn/0", {"quorate.host": "10.0.0.2", "quorate.worker_process": "17"})
-        assert running(journal.path) == {"cnn fold 1": "10.0.0.2:17"}
+        journal.metrics("job/cnn/0", 1, {})
+        assert running(journal.path) == {"cnn fold 1": "10.0.0.2:17"} and has_epochs(journal.path)
         journal.attempt(AttemptRecord("cnn fold 1", 1, "10.0.0.2:17", NOW, NOW, "lost"))
         assert running(journal.path) == {}
 
