@@ -23,7 +23,7 @@ from tests.chaos.jobs import JOB, NET
 from tests.chaos.schedule import PlannedFault, Schedule
 from tests.chaos.world import World, world
 
-_EPOCH_SECONDS = 0.75
+_EPOCH_SECONDS = 0.35
 """An epoch on one core of two, AMD EPYC; the length of the job depends on it."""
 
 

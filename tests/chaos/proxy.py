@@ -27,14 +27,16 @@ class Proxy:
     def __enter__(self) -> Self:
         self._thread.start()
         listening = asyncio.start_server(self._serve, self._address, 0)
-        server = asyncio.run_coroutine_threadsafe(listening, self._loop).result(10)
-        self.url = f"http://{self._address}:{server.sockets[0].getsockname()[1]}"
+        self._server = asyncio.run_coroutine_threadsafe(listening, self._loop).result(10)
+        self.url = f"http://{self._address}:{self._server.sockets[0].getsockname()[1]}"
         return self
 
     def __exit__(self, *_: object) -> None:
         self.become("away")
+        self._loop.call_soon_threadsafe(self._server.close)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
+        self._loop.close()
 
     def become(self, mode: Mode) -> None:
         """Change the behaviour, also for connections that are open."""

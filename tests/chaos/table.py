@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.chaos.faults import FAULTS
 from tests.chaos.injector import Outcome
+from tests.chaos.recovery import Recovery
 
 
 @dataclass(frozen=True)
@@ -25,14 +26,18 @@ class FaultRow:
     given: int
     recoveries: int
     """The number of fit tasks that recovered from one."""
+    restart_seconds: float | None
+    """Median from the fault to the start of the new attempt; None if no task started again."""
     median_seconds: float | None
     worst_seconds: float | None
     """From the fault to the next epoch of the task."""
 
     @classmethod
-    def of(cls, name: str, place: str, given: int, seconds: Sequence[float]) -> FaultRow:
-        median = round(statistics.median(seconds), 1) if seconds else None
-        return cls(name, place, given, len(seconds), median, round(max(seconds), 1) if seconds else None)
+    def of(cls, name: str, place: str, given: int, found: Sequence[Recovery]) -> FaultRow:
+        seconds = [one.seconds for one in found]
+        restarts = [one.restart_seconds for one in found if one.restart_seconds is not None]
+        worst = round(max(seconds), 1) if seconds else None
+        return cls(name, place, given, len(found), _median(restarts), _median(seconds), worst)
 
 
 @dataclass(frozen=True)
@@ -63,12 +68,12 @@ class Summary:
             f"{self.machine}. Of {self.attempts} attempts after a fault, each trained {self.mean_repeated:.2f} epochs "
             f"again on average and {self.most_repeated} at most.",
             "",
-            "| fault | given | tasks that recovered | median s | worst s |",
-            "|---|---|---|---|---|",
+            "| fault | given | recovered | new attempt after, median s | next epoch after, median s | worst s |",
+            "|---|---|---|---|---|---|",
         ]
         rows = [
-            f"| {row.name} | {row.given} | {row.recoveries} | {_text(row.median_seconds)} "
-            f"| {_text(row.worst_seconds)} |"
+            f"| {row.name} | {row.given} | {row.recoveries} | {_text(row.restart_seconds)} "
+            f"| {_text(row.median_seconds)} | {_text(row.worst_seconds)} |"
             for row in self.rows
         ]
         return "\n".join([*head, *rows]) + "\n"
@@ -76,16 +81,16 @@ class Summary:
 
 def summary(outcomes: Sequence[Outcome]) -> Summary:
     given: dict[str, int] = defaultdict(int)
-    seconds: dict[str, list[float]] = defaultdict(list)
+    found: dict[str, list[Recovery]] = defaultdict(list)
     for outcome in outcomes:
         for fault, recovered in zip(outcome.given, outcome.recoveries, strict=True):
             given[fault.planned.name] += 1
-            seconds[fault.planned.name] += [one.seconds for one in recovered]
-    rows = [FaultRow.of(name, FAULTS[name].place, given[name], seconds[name]) for name in FAULTS if given[name]]
+            found[fault.planned.name] += recovered
+    rows = [FaultRow.of(name, FAULTS[name].place, given[name], found[name]) for name in FAULTS if given[name]]
     for place in dict.fromkeys(fault.place for fault in FAULTS.values()):
         names = [name for name in given if FAULTS[name].place == place]
         if place in ("worker", "host") and names:
-            every = [second for name in names for second in seconds[name]]
+            every = [one for name in names for one in found[name]]
             rows.append(FaultRow.of(f"**all of a {place}**", place, sum(given[name] for name in names), every))
     again = [number for outcome in outcomes for number in outcome.repeated]
     failed = tuple(outcome.schedule.seed for outcome in outcomes if outcome.problem)
@@ -108,6 +113,10 @@ def _machine() -> str:
     lines: Iterable[str] = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())
     return f"{os.cpu_count()} cores, {model}"
+
+
+def _median(seconds: Sequence[float]) -> float | None:
+    return round(statistics.median(seconds), 1) if seconds else None
 
 
 def _text(seconds: float | None) -> str:
