@@ -6,7 +6,7 @@ UNMARKED := not slow and not gpu and not chaos and not browser and not system
 COMPILE := .uv/bin/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --no-annotate --custom-compile-command "make lock" --quiet
 
-.PHONY: train test test-quick test-all lint format lock bench wheel setup clean
+.PHONY: train test test-quick test-all lint format lock bench chaos wheel setup clean
 
 ## train: set everything up and train the ensemble of pipelines/digits.yaml
 train: setup
@@ -36,6 +36,13 @@ format: setup
 ## bench: measured comparisons, side by side in one run
 bench: setup
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks
+
+SCHEDULES ?= 10
+SEED ?= 1
+
+## chaos: disturb jobs on real Ray hosts with seeded faults; SCHEDULES=50 SEED=1, CHAOS="--markdown FILE"; needs root
+chaos: setup
+	PYTHONPATH=platform:. $(BIN)/python -m tests.chaos --schedules $(SCHEDULES) --seed $(SEED) $(CHAOS)
 
 # XGBoost asks for NCCL of CUDA 12, whose file would replace that of torch; it is used only on several GPUs at once.
 ## lock: resolve pyproject.toml again, for development and for the image; no index URL is written

@@ -191,19 +191,30 @@ def _remove(host: Host) -> None:
 
 def start_cluster(members: Sequence[Host], *, cpus: int = 2, env: Mapping[str, str] | None = None) -> str:
     """Start Ray on hosts, the first one as the head, and return the cluster's address when all have joined."""
-    address = f"{members[0].address}:{PORT}"
-    settings = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", **(env or {})}
-    for number, host in enumerate(members):
-        role = (
-            ["--head", "--port", str(PORT), "--include-dashboard", "false"] if number == 0 else ["--address", address]
-        )
-        words = ["start", *role, "--node-ip-address", host.address, "--num-cpus", str(cpus), "--block"]
-        host.start(_ray(), *words, "--object-store-memory", str(200 * 2**20), env=settings)
-        if number == 0:
-            _watch(host)
-            wait_for_nodes(host, 1)  # before others connect
-    wait_for_nodes(members[0], len(members))
+    head, address = members[0], f"{members[0].address}:{PORT}"
+    start_head(head, cpus=cpus, env=env)
+    for host in members[1:]:
+        start_node(host, address, cpus=cpus, env=env)
+    wait_for_nodes(head, len(members))
     return address
+
+
+def start_head(head: Host, *, cpus: int = 2, env: Mapping[str, str] | None = None) -> None:
+    """Start the head of a cluster, or start it again, and wait until it answers."""
+    (head.folder / "nodes.json").unlink(missing_ok=True)
+    start_node(head, None, cpus=cpus, env=env)
+    _watch(head)
+    wait_for_nodes(head, 1)  # before others connect
+
+
+def start_node(
+    host: Host, address: str | None, *, cpus: int = 2, env: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start Ray on a host that joins the cluster with this address, or that is the head of a new one without it."""
+    settings = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", **(env or {})}
+    role = ["--address", address] if address else ["--head", "--port", str(PORT), "--include-dashboard", "false"]
+    words = ["start", *role, "--node-ip-address", host.address, "--num-cpus", str(cpus), "--block"]
+    return host.start(_ray(), *words, "--object-store-memory", str(200 * 2**20), env=settings)
 
 
 def start_guarded_head(head: Host, token: str, *, cpus: int = 2, env: Mapping[str, str] | None = None) -> str:

@@ -93,6 +93,7 @@ def test_a_second_start_resumes_the_work_of_a_killed_driver(here: Here, undistur
 
 
 @pytest.mark.chaos
+@pytest.mark.slow
 def test_a_worker_killed_in_mid_epoch_changes_nothing(here: Here, undisturbed: str) -> None:
     process = here.start("train", "job.yaml", "--executor", "ray", "--store", "store", "--json")
     wait_for_epochs(here, process)

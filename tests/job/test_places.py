@@ -82,7 +82,7 @@ def two(tmp_path: Path) -> Iterator[tuple[Host, Host]]:
         yield head, other
 
 
-@pytest.mark.system
+@pytest.mark.slow
 def test_two_hosts_give_the_bits_of_this_process(two: tuple[Host, Host], tmp_path: Path) -> None:
     board = on_cluster(two[0], SMALL, tmp_path)
 

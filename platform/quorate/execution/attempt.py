@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +41,9 @@ from quorate.training.state import StateError, pack_state, unpack_state
 
 _COST_OF_CHECKPOINTS = 0.02
 """Largest part of the training time that checkpoints may take."""
+_JUDGED_CHECKPOINTS = 3
+"""The interval follows the fastest of the last checkpoints: one that waited for a store that was away for 20 s would
+otherwise be the last one for a quarter of an hour."""
 _COST_OF_PREDICTING = 0.7
 """Cost of predicting a batch, relative to a training step: a forward pass is a third of a step, and takes twice as
 long in float32 as in bfloat16."""
@@ -182,7 +186,8 @@ class _TaskRun:
         self._copies: list[Path] = []
         self._task, self._assets, self._control, self._emit = task, context.assets, control, emit
         self._number, self._trained = assignment.number, bool((restored or {}).get("history"))
-        self._interval, self._last = assignment.checkpoint_seconds, time.monotonic()
+        self._least, self._last = assignment.checkpoint_seconds, time.monotonic()
+        self._costs: deque[float] = deque(maxlen=_JUDGED_CHECKPOINTS)
         self._begun, self._spent, self._among = self._last, spent, among
         self._checkpoints = control.checkpoints
         self._epoch = _epochs_in(restored)
@@ -203,6 +208,11 @@ class _TaskRun:
         if test > _FOR_TEST_ROWS * (due - interim.begun):
             test = 0.0
         return due - step - self._checkpoint - valid - test
+
+    @property
+    def _interval(self) -> float:
+        """Seconds between two checkpoints."""
+        return max(self._least, min(self._costs, default=0.0) / _COST_OF_CHECKPOINTS)
 
     def report(
         self, metrics: Metrics | None, state: Callable[[], State], so_far: Callable[[], object] | None = None
@@ -233,7 +243,7 @@ class _TaskRun:
             self._emit(Checkpointed(self._task, self._write(content), last=stop))
         self._last = time.monotonic()
         self._checkpoint = self._last - now
-        self._interval = max(self._interval, self._checkpoint / _COST_OF_CHECKPOINTS)
+        self._costs.append(self._checkpoint)
         self.stopped = self.stopped or stop
         return Signal.STOP if stop else Signal.CHECKPOINT
 

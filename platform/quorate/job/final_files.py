@@ -16,6 +16,7 @@ from quorate.data.dataset import Dataset
 from quorate.ensemble.assemble import Assembly
 from quorate.job.budget import TRAIN_DEV, ClosingTime, budget_part, train_dev_seconds, with_closing
 from quorate.job.bundle_files import member_sizes, pack_bundle
+from quorate.job.ensemble import JobFailed
 from quorate.job.leaderboard import make_board
 from quorate.job.outcome import JobOutcome
 from quorate.job.tracker import Tracker
@@ -28,6 +29,7 @@ from quorate.results.oof import OofPredictions
 from quorate.results.results import Results
 from quorate.runs.folder import BOARD, RunFolder
 from quorate.runs.leaderboard import Leaderboard
+from quorate.store import Damaged
 
 
 def finish(
@@ -46,7 +48,13 @@ def finish(
     board = make_board(outcome, run=folder.name, seconds=time.monotonic() - started)
     if closing.budget is not None:
         board = board.with_budget(budget_part(closing.budget, plan, work, outcome.there, outcome.gathered.tested))
-    bundle = pack_bundle(folder.path / "bundle", spec, plan, production, outcome.ensemble, board, results)
+    try:
+        bundle = pack_bundle(folder.path / "bundle", spec, plan, production, outcome.ensemble, board, results)
+    except Damaged as damaged:
+        raise JobFailed(
+            f"a finished result in the store was damaged while the job ran: {damaged}; start the job again: it trains "
+            "the fit tasks with damaged results again, and reuses the others"
+        ) from damaged
     for need in needs(read_manifest(bundle)):
         console.print(need, style="yellow", markup=False, highlight=False, soft_wrap=True)
     train_dev = plan.context.train_dev

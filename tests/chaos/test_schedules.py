@@ -1,0 +1,53 @@
+"""Jobs that seeded faults disturb end with the bits of the undisturbed job; `make chaos` runs more of them."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from tests.chaos.campaign import outcomes
+from tests.chaos.faults import FAULTS
+from tests.chaos.jobs import SHORT_JOB, SHORT_JOB_SECONDS
+from tests.chaos.schedule import draw
+
+SEEDS = range(1, 11)
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(600)
+def test_ten_short_schedules_end_with_the_bits_of_the_undisturbed_job() -> None:
+    found = []
+    for outcome in outcomes(SHORT_JOB, SEEDS, seconds=SHORT_JOB_SECONDS, short=True):
+        print(outcome, flush=True)
+        found.append(outcome)
+
+    assert len(found) == len(SEEDS)
+    assert not [str(outcome) for outcome in found if outcome.problem]
+    given = [fault for outcome in found for fault in outcome.given]
+    assert len(given) >= len(SEEDS), "at least as many faults as schedules were given before the jobs had ended"
+
+
+def test_a_seed_gives_the_same_schedule_again() -> None:
+    assert str(draw(7, seconds=20)) == str(draw(7, seconds=20)) != str(draw(8, seconds=20))
+
+
+def test_consecutive_seeds_give_every_fault() -> None:
+    drawn = {fault.name for seed in range(8, 8 + len(FAULTS)) for fault in draw(seed, seconds=20).faults}
+
+    assert drawn == set(FAULTS)
+
+
+def test_the_faults_of_a_schedule_lie_within_the_training_and_apart() -> None:
+    for seed in range(200):
+        times = [fault.at for fault in draw(seed, seconds=20).faults]
+
+        assert times[0] >= 0 and times[-1] <= 17 and times == sorted(times)
+        assert all(later - earlier >= 2.4 - 1e-9 for earlier, later in pairwise(times))
+
+
+def test_short_schedules_have_only_quick_faults_that_need_no_service() -> None:
+    for seed in range(200):
+        schedule = draw(seed, seconds=6, short=True)
+
+        assert 1 <= len(schedule.faults) <= 2 and not schedule.needs
+        assert all(fault.fault.quick for fault in schedule.faults)
