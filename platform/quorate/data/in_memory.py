@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import issparse
 
 from quorate.data.dataset import ArrayImages, Inputs
 from quorate.data.signature import Column, ImageSignature, Signature, TableSignature
@@ -79,6 +78,8 @@ def as_array(x: Any) -> Any:
 
     Raises `ValueError` for sequences of items with different shapes.
     """
+    from scipy.sparse import issparse  # job files are checked without it
+
     if isinstance(x, np.ndarray | pd.DataFrame | pd.Series) or issparse(x):
         return x
     try:

@@ -11,13 +11,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field, ValidationInfo, field_validator
-from sklearn.model_selection import train_test_split
 
 from quorate.data.dataset import Dataset, Images
 from quorate.data.file_settings import FileSettings
 from quorate.data.folds import FoldsError
 from quorate.data.roles import RoleError, groups_of, times_of, weights_of
-from quorate.data.splitting import latest_rows, whole_groups
 from quorate.errors import UserError
 from quorate.registry import Spec
 from quorate.spec import DatasetParams, TestOrigin
@@ -122,6 +120,11 @@ def hold_out(data: Dataset, split: TestSplit) -> tuple[Dataset, Dataset]:
 
     Raises `DataError` if a class is too small, or there are too few groups or times.
     """
+    # scikit-learn takes most of a second, and job files are checked without it
+    from sklearn.model_selection import train_test_split
+
+    from quorate.data.splitting import latest_rows, whole_groups
+
     try:
         if data.time is not None:
             train, test = latest_rows(data.time, split.fraction)
