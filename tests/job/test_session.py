@@ -96,4 +96,4 @@ def test_features_come_first_and_members_without_them_are_not_held_back(tmp_path
 
     starts = [event.task for event in opened.events if isinstance(event, Started)]
     assert [isinstance(task, FeatureTask) for task in starts] == [True, True, False, False, False, False]
-    assert opened.submitted == [(0, [ARCH] * 2), (0, ["pixels"] * 2), (4, ["logistic"] * 2)]
+    assert opened.submitted == [(0, [ARCH] * 2 + ["pixels"] * 2), (4, ["logistic"] * 2)]
