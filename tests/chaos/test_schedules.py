@@ -10,12 +10,13 @@ from tests.chaos.faults import FAULTS
 from tests.chaos.jobs import SHORT_JOB, SHORT_JOB_SECONDS
 from tests.chaos.schedule import draw
 
-SEEDS = range(1, 11)
+SEEDS = range(1, 7)
+"""Ten take five minutes on two cores, and continuous integration has twenty for everything."""
 
 
 @pytest.mark.chaos
 @pytest.mark.timeout(600)
-def test_ten_short_schedules_end_with_the_bits_of_the_undisturbed_job() -> None:
+def test_short_schedules_end_with_the_bits_of_the_undisturbed_job() -> None:
     found = []
     for outcome in outcomes(SHORT_JOB, SEEDS, seconds=SHORT_JOB_SECONDS, short=True):
         print(outcome, flush=True)

@@ -118,7 +118,12 @@ def test_a_full_disk_leaves_no_part_of_a_bundle(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
 @pytest.mark.parametrize(
     "arguments",
-    ["--version", "train --help", *(pytest.param(f"list {what}", marks=pytest.mark.system) for what in ("", "--json"))],
+    [
+        "--version",
+        "train --help",
+        pytest.param("list", marks=pytest.mark.system),
+        pytest.param("list --json", marks=[pytest.mark.system, pytest.mark.slow]),
+    ],
 )
 def test_an_output_that_is_full_is_named(tmp_path: Path, arguments: str) -> None:
     done = started(tmp_path, f"$Q {arguments} > /dev/full")
@@ -139,6 +144,7 @@ def test_a_closed_pipe_ends_the_command_silently(tmp_path: Path, arguments: str)
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 @pytest.mark.system
 def test_a_closed_standard_output_is_not_reused_by_another_file(tmp_path: Path) -> None:
     done = started(tmp_path, "$Q schema -o a.json >&- 2>&- <&-; echo $?")

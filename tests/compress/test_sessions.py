@@ -122,6 +122,7 @@ def interrupted(here: Here, store: Path, entries: str, count: int, *command: str
     assert "Traceback" not in errors
 
 
+@pytest.mark.slow
 @pytest.mark.chaos
 def test_an_interrupted_distillation_continues_from_its_checkpoint_to_the_same_bits(tmp_path: Path) -> None:
     here = Here(tmp_path)

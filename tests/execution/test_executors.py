@@ -192,13 +192,11 @@ def test_the_longest_unit_is_started_first(executor: Executor) -> None:
     assert order == ["a", "a", "b", "b", "c", "c"]
 
 
+@pytest.mark.slow
 @pytest.mark.chaos
 @pytest.mark.parametrize(
     "number,cause",
-    [
-        (signal.SIGKILL, "SIGKILL, as its log names no other"),
-        pytest.param(signal.SIGSEGV, "SIGSEGV (Segmentation", marks=pytest.mark.slow),
-    ],
+    [(signal.SIGKILL, "SIGKILL, as its log names no other"), (signal.SIGSEGV, "SIGSEGV (Segmentation")],
 )
 def test_a_killed_worker_is_replaced_and_the_task_resumes_from_the_newest_checkpoint(
     ray_session: None, number: signal.Signals, cause: str

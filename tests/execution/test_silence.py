@@ -132,6 +132,7 @@ def test_in_this_process_a_silent_task_is_reported_and_goes_on() -> None:
     assert not failures(events)
 
 
+@pytest.mark.slow
 @pytest.mark.chaos
 @pytest.mark.system
 def test_a_frozen_worker_is_ended_and_its_task_is_tried_again(ray_session: None, tmp_path: Path) -> None:

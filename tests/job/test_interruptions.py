@@ -74,8 +74,9 @@ def test_an_interrupted_command_ends_in_time_and_resumes(
     assert "continues on" in again.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.chaos
-@pytest.mark.parametrize("executor", ["local", pytest.param("ray", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("executor", ["local", "ray"])
 def test_a_second_start_resumes_the_work_of_a_killed_driver(here: Here, undisturbed: str, executor: str) -> None:
     process = here.start("train", "job.yaml", "--executor", executor, "--store", "store")
     wait_for_epochs(here, process, count=20)

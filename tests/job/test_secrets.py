@@ -110,6 +110,7 @@ def assert_no_secret_in_files(place: Place, s3: ObjectServer, folder: Path) -> N
     assert [*leaks_below(folder, SECRETS), *leaks_below(place.temporary, SECRETS)] == []
 
 
+@pytest.mark.slow
 @pytest.mark.system
 @pytest.mark.timeout(300)
 def test_no_secret_is_in_the_files_and_outputs_of_a_job_on_ray_with_a_member_that_fails(

@@ -78,8 +78,9 @@ ray.shutdown()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.system
-@pytest.mark.parametrize(("how", "niceness"), [("urgent", 0), pytest.param("usual", 15, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("how", "niceness"), [("urgent", 0), ("usual", 15)])
 def test_workers_give_way_to_other_processes_unless_they_are_urgent(how: str, niceness: int) -> None:
     ended = subprocess.run([sys.executable, "-c", NICENESS_SCRIPT, how], capture_output=True, text=True, timeout=120)
 

@@ -41,6 +41,7 @@ def test_it_serves_the_main_thread_with_workers_that_have_imported_torch_and_end
     assert told["processes"] and not [pid for pid in told["processes"] if Path(f"/proc/{pid}").exists()]
 
 
+@pytest.mark.slow
 @pytest.mark.system
 def test_an_error_in_its_block_is_passed_on_when_ray_has_ended() -> None:
     ended = subprocess.run([sys.executable, "-c", UNUSED], capture_output=True, text=True, timeout=120)
