@@ -78,6 +78,9 @@ def test_a_job_is_followed_live_to_its_end(uri: str, tmp_path: Path, monkeypatch
     notes.metrics("job", 0, {"loss": 1.0})
     wait_until(lambda: rows(uri, "metrics") == 1)  # while the job is still at work
     assert following._process is not None
+    session = Path(f"/proc/{following._process.pid}/autogroup")
+    assert os.getpriority(os.PRIO_PROCESS, following._process.pid) == os.nice(0) + 10
+    assert not session.exists() or session.read_text().endswith("nice 10\n")
     following._process.terminate()  # as `quorate stop` does on a cluster
     notes.metrics("job", 1, {"loss": 0.5})
     notes.end("job", "FINISHED", 2_000)

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -124,7 +124,7 @@ def main(arguments: list[str] | None = None) -> int:
             sending = Shipment(folder, uri, header, where)
             if options.follow:
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Ray's stop of a job reaches all processes of the driver
-                os.nice(10)
+                _give_way()
                 _prepare(uri)
                 _follow(sending, parent)
             elif journal.count(path, where.offset):
@@ -139,6 +139,17 @@ def main(arguments: list[str] | None = None) -> int:
     except JournalError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return 2
+
+
+def _give_way() -> None:
+    """Leave the processors to the job: lower the priority of this process, and of its session.
+
+    Linux compares the priorities of processes only within a session, and those of sessions with each other, if it
+    groups them (autogroups, sched(7)).
+    """
+    os.nice(10)
+    with suppress(OSError):  # this Linux does not group them
+        Path("/proc/self/autogroup").write_text("10", encoding="ascii")
 
 
 def _parser() -> argparse.ArgumentParser:
