@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -87,8 +87,10 @@ def main() -> None:
         lines = [line for line in chosen.results.read_text().splitlines() if line.startswith("{")]
         jobs = [Measured(**json.loads(line)) for line in lines]
     else:
-        jobs = [measured(tasks, epochs) for tasks in chosen.sizes for epochs in EPOCHS]
-        print(*(json.dumps(asdict(job)) for job in jobs), sep="\n")
+        jobs = []
+        for tasks, epochs in product(chosen.sizes, EPOCHS):
+            jobs.append(measured(tasks, epochs))
+            print(json.dumps(asdict(jobs[-1])), flush=True)
     largest = max(job.tasks for job in jobs)
     costs = {name: fitted(name, [job for job in jobs if job.tasks < largest]) for name in FITTED}
     show_costs(costs, [job for job in jobs if job.tasks == largest])
