@@ -18,12 +18,12 @@ class MachineError(UserError):
     """An error of one machine; the same work can succeed on another, or when it is repeated."""
 
 
+_SECRET_VALUE = re.compile(r"([?&][^=&\s]*(?:pass|secret|token|key|sig|cred|auth)[^=&\s]*=)[^&\s'\"]*", re.IGNORECASE)
+
+
 def without_secrets(text: str) -> str:
     """`text` whose URLs lack user names and passwords, and the values of parameters with names such as `password`."""
     return _SECRET_VALUE.sub(r"\1…", re.sub(r"//[^/\s]*@", "//", text))
-
-
-_SECRET_VALUE = re.compile(r"([?&][^=&\s]*(?:pass|secret|token|key|sig|cred|auth)[^=&\s]*=)[^&\s'\"]*", re.IGNORECASE)
 
 
 def did_you_mean(word: str, choices: list[str]) -> str:

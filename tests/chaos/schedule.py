@@ -48,7 +48,7 @@ class Schedule:
 
 
 def draw(seed: int, *, seconds: float, short: bool = False) -> Schedule:
-    """The schedule of a seed for a training of so many seconds: two to four faults, of any name.
+    """Draw the schedule of a seed, for a training that takes this number of seconds: two to four faults of any name.
 
     A `short` one has one or two, which cost no time besides the work that they destroy. Consecutive seeds take turns
     at one of the faults, so that a few of them give each fault.

@@ -112,14 +112,9 @@ def test_the_table_of_attempts_has_their_hosts_and_their_durations_in_seconds(
 
     log.close()  # the job ends while it runs
 
-    table = write_timeline(journal.path)
+    table = write_timeline(journal.path.parent, log.ended)
     assert table == journal.path.with_name("timeline.csv")
     assert table.read_text() == (
         "task,attempt,host,process,start,seconds,waited_seconds,outcome,restored\n"
         f"{task.title},1,10.0.0.2,77,1970-01-01T00:01:41.000+00:00,2.000,1.000,stopped,true\n"
     )
-
-
-def test_without_attempts_there_is_no_table(journal: Journal) -> None:
-    assert write_timeline(journal.path) is None
-    assert not journal.path.with_name("timeline.csv").exists()

@@ -254,3 +254,13 @@ def test_a_job_that_fails_or_is_interrupted_has_the_table_of_its_attempts_too(
     assert ("job", "timeline.csv") in written.artifacts
     assert (tmp_path / "timeline.csv").read_text().count(",stopped,") == 2
     assert written.ends["job"]["status"] == status
+
+
+def test_a_job_without_attempts_has_no_table_of_them(here: Here, tmp_path: Path) -> None:
+    job = load_job(here.job_file)
+    plan = make_plan(job.spec, open_data(job), alone(LAPTOP))
+
+    Tracker(Journal(tmp_path / "journal.jsonl"), job.spec, plan, run="mirrored-1").close("FINISHED")
+
+    assert ("job", "timeline.csv") not in Written(tmp_path).artifacts
+    assert not (tmp_path / "timeline.csv").exists()

@@ -32,7 +32,7 @@ def doctor(
         str | None,
         typer.Option(
             metavar="ADDRESS",
-            help="Check a cluster instead: http://HEAD:8265 of its dashboard, HOST:6379 or ray://HEAD:10001.",
+            help="Check a cluster instead: http://HEAD:8265 (its dashboard), or HEAD:6379 from one of its nodes.",
         ),
     ] = None,
     json: JsonOption = False,

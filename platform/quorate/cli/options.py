@@ -74,6 +74,8 @@ AddressOption = Annotated[
 """For commands about submitted jobs."""
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
+_BUCKETS = ("s3://", "gs://", "az://")
+
 
 def check_cluster(address: str | None) -> None:
     """Raise `ClusterError` if the cluster does not answer or refuses the token; nothing is checked for a local Ray."""
@@ -95,6 +97,3 @@ def place_on_cluster(given: str | None, here: str) -> str | None:
     if place is not None and "://" in place and not place.startswith((*_BUCKETS, "file://")):
         raise UserError(f"{place.partition('://')[0]}:// is not one of {', '.join(_BUCKETS)}; or name a folder")
     return place
-
-
-_BUCKETS = ("s3://", "gs://", "az://")

@@ -122,8 +122,7 @@ def _exposed(service: str, where: str, token: bool | None) -> CheckResult:
     advice = {
         "dashboard": "start the head with --dashboard-host 127.0.0.1, and reach it with "
         "`ssh -L 8265:127.0.0.1:8265 HEAD` or a proxy with TLS",
-        "Ray Client": "Quorate needs it only for --address ray://; to close it, start the head with "
-        "--ray-client-server-port 0",
+        "Ray Client": "Quorate does not need it; to close it, start the head with --ray-client-server-port 0",
     }[service]
     if token:
         return CheckResult(service, "note", f"{where}; it asks for the token. Safer: {advice}")

@@ -12,11 +12,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from quorate.doctor.listeners import Listener, Process, listeners, owners
+from quorate.execution.ray.token import token_file
 from quorate.store import reached
 
 LIBRARIES = ("ray", "quorate", "torch", "torchvision", "timm", "scikit-learn", "numpy", "pandas", "skops")
 """Packages that workers use, and that affect results."""
-TOKEN_VARIABLES = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 _SHARED = Path("/dev/shm")  # noqa: S108 - the place, not a file in it
 _PROGRAMS = {
@@ -85,7 +85,7 @@ class NodeQuestion:
         return NodeFacts(
             platform.python_version(),
             installed_versions(),
-            token_file(),
+            _token_file(),
             os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"),
             shutil.disk_usage(_SHARED).total if _SHARED.is_dir() else 0,
             _open_ports(),
@@ -98,15 +98,12 @@ def installed_versions() -> dict[str, str | None]:
     return {name: _version(name) for name in LIBRARIES}
 
 
-def token_file() -> TokenFile | None:
-    """The file from which Ray reads the token in this process."""
-    if os.environ.get("RAY_AUTH_TOKEN"):
-        return None
-    given = os.environ.get("RAY_AUTH_TOKEN_PATH")
+def _token_file() -> TokenFile | None:
+    """The file from which Ray reads the token in this process, with its mode."""
+    path = token_file()
     try:
-        path = Path(given) if given else Path.home() / ".ray/auth_token"
-        return TokenFile(str(path), path.stat().st_mode & 0o777)
-    except (OSError, RuntimeError):  # RuntimeError: no HOME, and a user number without a name
+        return None if path is None else TokenFile(str(path), path.stat().st_mode & 0o777)
+    except OSError:
         return None
 
 

@@ -23,8 +23,8 @@ class Workplace:
 
     `opened` is called with the executor when it has been opened, and with None when it is closed. The workers of a
     local Ray have a low priority on the machine, unless the work is `urgent`; then no Ray is started just to decode
-    pictures, either. A cluster that can grow has `wait_for_nodes`
-    seconds for a new node; `say` shows a message meanwhile. `starting` is a local Ray that is already being started.
+    pictures, either. A cluster that can grow has `wait_for_nodes` seconds for a new node; `say` shows a message
+    meanwhile. `starting` is a local Ray that is already being started.
     """
 
     def __init__(

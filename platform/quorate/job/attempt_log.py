@@ -46,8 +46,8 @@ class AttemptLog:
         """When waiting tasks began to wait."""
         self._waits: list[float] = []
         """How long fit tasks waited for a worker, in seconds."""
-        self._hosts: set[str] = set()
-        self._ended = self._lost = 0
+        self.ended: list[AttemptRecord] = []
+        """The attempts that have ended, in the order of their ends."""
 
     def queued(self, tasks: Iterable[Task]) -> None:
         """Note that these tasks wait for a worker from now on."""
@@ -81,9 +81,9 @@ class AttemptLog:
     def summary(self) -> dict[str, str]:
         """Tags of the job: the numbers of attempts and of hosts that ran them, and the waits of fit tasks."""
         tags = {
-            "quorate.attempts": str(self._ended),
-            "quorate.lost_attempts": str(self._lost),
-            "quorate.hosts": str(len(self._hosts)),
+            "quorate.attempts": str(len(self.ended)),
+            "quorate.lost_attempts": str(sum(one.outcome == "lost" for one in self.ended)),
+            "quorate.hosts": str(len({one.host for one in self.ended})),
         }
         if self._waits:
             tags["quorate.queue_seconds_median"] = f"{statistics.median(self._waits):.1f}"
@@ -103,9 +103,7 @@ class AttemptLog:
             queued_ms=attempt.queued_ms,
         )
         self._journal.attempt(record)
-        self._hosts.add(record.host)
-        self._ended += 1
-        self._lost += outcome == "lost"
+        self.ended.append(record)
 
 
 def _outcome(event: ENDS) -> Outcome:

@@ -214,13 +214,12 @@ class Tracker:
         """Write what is known about the attempts at tasks when the job ends, however it ends."""
         self._attempts.close()
         self._journal.tags(JOB, self._attempts.summary())
+        if not self._attempts.ended:
+            return
         try:
-            table = write_timeline(self._journal.path)
+            self._journal.artifact(JOB, write_timeline(self._journal.path.parent, self._attempts.ended))
         except OSError as error:  # for example a full disk, which must not hide how the job ended
             log.warning("cannot write the timeline of the job next to %s: %s", self._journal.path, error)
-            return
-        if table is not None:
-            self._journal.artifact(JOB, table)
 
     def _ensemble(self, board: Leaderboard, sums: Mapping[str, float]) -> None:
         """Write the ensemble as a run next to its members; it lasts from the start of the job until now."""

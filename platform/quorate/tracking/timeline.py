@@ -1,9 +1,10 @@
-"""Read who ran which task, and when, from the journal of a run, and write it as a table."""
+"""Which worker ran which task, and when: read from the journal of a run, and written as a table."""
 
 from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,26 +18,26 @@ _COLUMNS = ("task", "attempt", "host", "process", "start", "seconds", "waited_se
 
 def attempts(path: Path) -> list[AttemptRecord]:
     """The attempts at tasks, by their start; raises `JournalError`. Journals of earlier versions have none."""
-    found = [record for record in records(path) if isinstance(record, AttemptRecord)]
-    return sorted(found, key=lambda attempt: attempt.start_ms)
+    return _by_start(record for record in records(path) if isinstance(record, AttemptRecord))
 
 
-def write_timeline(journal: Path) -> Path | None:
-    """Write the attempts of a journal as `timeline.csv` next to it: times in UTC, durations in seconds.
+def write_timeline(folder: Path, found: Iterable[AttemptRecord]) -> Path:
+    """Write attempts as `timeline.csv` in a run folder, by their start: times in UTC, durations in seconds.
 
-    Returns the path of the table; None if there are no attempts. Raises `OSError` and `JournalError`.
+    Returns the path of the table. Raises `OSError`.
     """
-    found = attempts(journal)
-    if not found:
-        return None
-    path = journal.with_name(TABLE)
+    path = folder / TABLE
     partial = path.with_name(f".{TABLE}.{os.getpid()}")
     with partial.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(_COLUMNS)
-        table.writerows(map(_row, found))
+        table.writerows(map(_row, _by_start(found)))
     partial.replace(path)
     return path
+
+
+def _by_start(found: Iterable[AttemptRecord]) -> list[AttemptRecord]:
+    return sorted(found, key=lambda attempt: attempt.start_ms)
 
 
 def _row(attempt: AttemptRecord) -> tuple[object, ...]:

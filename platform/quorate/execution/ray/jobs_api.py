@@ -24,9 +24,8 @@ _POLL_SECONDS = 0.5
 """Seconds between two looks of the node at a file that is followed: an assumption."""
 _PIECE = 1 << 20
 
-logging.getLogger("ray.dashboard.modules.dashboard_sdk").setLevel(
-    logging.WARNING
-)  # it names each package that it sends
+# It would print the name of each package that it sends.
+logging.getLogger("ray.dashboard.modules.dashboard_sdk").setLevel(logging.WARNING)
 
 
 class JobsApi(JobSubmissionClient):  # type: ignore[misc]

@@ -14,6 +14,8 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from quorate.execution.ray.draining import Draining
+
 _PATIENCE = 60.0
 """Seconds for the answers of all nodes: a worker starts in 2 s, but a node may first have to unpack the package (an
 assumption)."""
@@ -88,14 +90,17 @@ class _Visitor:
 
 
 def services() -> ClusterServices:
-    """The services of the cluster that this process is connected to; raises `RayError`."""
-    found: ClusterServices = ray.get(_services.remote(), timeout=_PATIENCE)
-    return found
+    """The services of the cluster that this process is connected to."""
+    from ray._private.services import get_webui_url_from_internal_kv
+    from ray._private.worker import global_worker
+
+    gcs = global_worker.gcs_client.address
+    return ClusterServices(gcs, get_webui_url_from_internal_kv() or "", _requires_token(gcs))
 
 
 def living_nodes() -> list[ClusterNode]:
     """The nodes that are alive, the head first."""
-    draining = ray.get(_draining.remote(), timeout=_PATIENCE)
+    draining = Draining().nodes()
     nodes = [
         ClusterNode(
             about["NodeID"],
@@ -151,22 +156,6 @@ def _look_at_clock(visitor: Any) -> tuple[float, float]:
 
 def _on(node: ClusterNode) -> Any:
     return NodeAffinitySchedulingStrategy(node_id=node.id, soft=False)
-
-
-@ray.remote(num_cpus=0)  # type: ignore[untyped-decorator]
-def _services() -> ClusterServices:
-    """A task, because a process that is connected with ray:// does not know them, and may not reach them."""
-    from ray._private.services import get_webui_url_from_internal_kv
-    from ray._private.worker import global_worker
-
-    gcs = global_worker.gcs_client.address
-    return ClusterServices(gcs, get_webui_url_from_internal_kv() or "", _requires_token(gcs))
-
-
-@ray.remote(num_cpus=0)  # type: ignore[untyped-decorator]
-def _draining() -> set[str]:
-    state: Any = ray._private.state.state
-    return set(state.get_draining_nodes())
 
 
 def _requires_token(gcs: str) -> bool | None:

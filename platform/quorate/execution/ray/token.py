@@ -23,17 +23,12 @@ def token_to_send() -> str:
     """The token of this machine, as Ray reads it; empty if there is none, or if none is sent."""
     if os.environ.get("RAY_AUTH_MODE") != "token":
         return ""
-    match _source():
-        case "":
-            return ""
-        case "RAY_AUTH_TOKEN":
-            return os.environ["RAY_AUTH_TOKEN"].strip()
-        case "RAY_AUTH_TOKEN_PATH":
-            path = Path(os.environ["RAY_AUTH_TOKEN_PATH"])
-        case _:
-            path = Path.home() / ".ray/auth_token"
+    if token := os.environ.get("RAY_AUTH_TOKEN"):
+        return token.strip()
+    if (path := token_file()) is None:
+        return ""
     try:
-        return path.expanduser().read_text(encoding="utf-8").strip()
+        return path.read_text(encoding="utf-8").strip()
     except OSError as error:
         raise ClusterError(f"the token in {path} cannot be read: {error.strerror}") from None
 
@@ -48,12 +43,21 @@ def refusal_of(address: str, *, missing: bool) -> str:
     return f"the cluster at {address} refuses the token of this machine ({_source()}); {fix}"
 
 
+def token_file() -> Path | None:
+    """The file from which Ray reads the token; None if there is none, or if a variable holds the token."""
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        return None
+    with contextlib.suppress(OSError, RuntimeError):  # no home folder
+        if given := os.environ.get("RAY_AUTH_TOKEN_PATH"):
+            return Path(given).expanduser()
+        if (path := Path.home() / ".ray/auth_token").is_file():
+            return path
+    return None
+
+
 def _source() -> str:
     """Where Ray takes the token of this machine from; empty if there is none."""
     for variable in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         if os.environ.get(variable):
             return variable
-    with contextlib.suppress(OSError, RuntimeError):  # no home folder
-        if (Path.home() / ".ray/auth_token").is_file():
-            return "~/.ray/auth_token"
-    return ""
+    return "" if token_file() is None else "~/.ray/auth_token"
