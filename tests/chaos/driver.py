@@ -89,6 +89,11 @@ class Driver:
     def exit_code(self) -> int | None:
         return None if self._process is None else self._process.poll()
 
+    @property
+    def asks_to_be_run_again(self) -> bool:
+        """Whether it has ended because it could not reach its store, and said so; a supervisor would start it again."""
+        return self.exit_code == 1 and self.log.read_text().rstrip().endswith("run the same command again")
+
     def give_up(self) -> None:
         """End it, if it still runs."""
         if self._process is not None and self._process.poll() is None:

@@ -67,8 +67,10 @@ class Injector:
         since, begun, waiting = time.monotonic(), None, list(self.schedule.faults)
         self.driver.start()
         try:
-            while self.driver.exit_code is None or self._open_of_driver():
+            while self.driver.exit_code is None or self._open_of_driver() or self.driver.asks_to_be_run_again:
                 now = time.monotonic()
+                if self.driver.asks_to_be_run_again:
+                    self.driver.start()
                 if now - since > self.patience:
                     return f"it has not ended after {self.patience:.0f} s"
                 if begun is None and self.driver.trains:

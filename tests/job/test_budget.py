@@ -210,6 +210,22 @@ def test_a_fold_trained_for_less_than_half_of_the_epochs_of_another_is_left_out(
     assert left(0, 0) == {0, 1}
 
 
+def test_a_copy_trained_for_less_than_half_of_the_epochs_of_another_is_left_out() -> None:
+    plan = plan_of("{n: {kind: net, arch: mlp, epochs: 10, copies: 2}, other: {kind: net, arch: mlp, epochs: 10}}")
+    done = {"n.1": 10, "n.2": 4, "other": 1}
+    work = JobProgress()
+    for task in plan.tasks:
+        valid, history = np.full((20, 3), 1 / 3, np.float32), [{"valid_loss": 1.0}] * done[task.label]
+        complete = done[task.label] == 10
+        work.fits[task.key] = Fit(task, valid, history, 1.0, {}, reused=False, complete=complete)
+
+    budgeting.leave_out_beginnings(plan, work)
+
+    left = {task.label for task in plan.tasks if task.key in work.fits}
+    assert left == {"n.1", "other"}, "the members of a job have nothing to do with each other"
+    assert not turnout(plan, work, QuorumSpec()).members[1]
+
+
 def test_the_number_of_folds_in_the_job_file_takes_precedence(plan: Plan) -> None:
     work = finished(plan, {"a": 2, "b": 1, "c": 1})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import zipfile
 from dataclasses import replace
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from quorate.data.sources.npz import NpzParams
+from quorate.execution.ray import sent_environment
 from quorate.job import sent_job as sending
 from quorate.job.sent_job import SentJob, load_to_send, receive
 from quorate.spec import load_job
@@ -55,7 +57,7 @@ def sent(tmp_path: Path) -> SentJob:
 
 
 def unpack(sent: SentJob, folder: Path, *, with_package: bool = False) -> Path:
-    sent.write(folder / "job.zip", with_package=with_package)
+    sent.write(folder / "job.zip", with_package=with_package, env={})
     with zipfile.ZipFile(folder / "job.zip") as packed:
         packed.extractall(folder / "there")
     return folder / "there"
@@ -88,11 +90,20 @@ def test_the_package_is_sent_unless_the_image_has_it(sent: SentJob, tmp_path: Pa
 
 
 def test_the_same_job_gives_the_same_archive_and_identity_whenever_it_is_packed(sent: SentJob, tmp_path: Path) -> None:
-    sent.write(tmp_path / "first.zip", with_package=False)
+    sent.write(tmp_path / "first.zip", with_package=False, env={})
     (tmp_path / "mine" / "rows.npz").touch()
-    sent.write(tmp_path / "second.zip", with_package=False)
+    sent.write(tmp_path / "second.zip", with_package=False, env={})
 
     assert (tmp_path / "first.zip").read_bytes() == (tmp_path / "second.zip").read_bytes()
+
+
+def test_variables_are_sent_in_a_file_that_only_its_owner_can_read(sent: SentJob, tmp_path: Path) -> None:
+    sent.write(tmp_path / "job.zip", with_package=False, env={"KEY": "canary", "OTHER": "ä"})
+
+    with zipfile.ZipFile(tmp_path / "job.zip") as packed:
+        entry = packed.getinfo(sent_environment.NAME)
+        assert json.loads(packed.read(entry)) == {"KEY": "canary", "OTHER": "ä"}
+        assert entry.external_attr >> 16 == 0o600
 
 
 def test_the_identity_follows_everything_that_the_user_has_chosen(sent: SentJob, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from sklearn.datasets import load_digits
 from tests.clusters import GATEWAY, PORT, SUBNET, Host, hosts, start_guarded_head
 from tests.jobs import NET, Here
 from tests.object_stores import ObjectServer, object_server
+from tests.secrets_search import leaks_below
 
 TOKEN = "3f" * 32
 PATIENCE = 240
@@ -42,6 +43,12 @@ from sklearn.neighbors import KNeighborsClassifier
 
 def neighbours(near: int = 5):
     return KNeighborsClassifier(n_neighbors=near, algorithm="brute")
+"""
+CANARY = "canary-0x51f7"
+NEEDS_CANARY = f"""
+import os
+
+assert os.environ.get("SENT") == "{CANARY}"
 """
 
 
@@ -109,21 +116,29 @@ def id_in(said: str) -> str:
 
 
 @pytest.mark.system
-def test_a_submitted_job_is_followed_to_its_end_and_its_bundle_predicts_here(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_submitted_job_is_followed_to_its_end_and_its_bundle_predicts_here(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SENT", CANARY)
     here = Here(tmp_path)
-    here.write(JOB)
+    job = {**JOB, "members": {**JOB["members"], "mine": {"kind": "my_members:neighbours"}}}
+    here.write(job)
+    (tmp_path / "my_members.py").write_text(NEEDS_CANARY + OWN_CODE)
 
-    done = cluster.command(here, "submit", "job.yaml")
+    done = cluster.command(here, "submit", "job.yaml", "--env", "SENT")
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "[4/4]" in done.stdout and "calibrated_greedy" in done.stdout, "the lines of the driver"
+    assert "[6/6]" in done.stdout and "calibrated_greedy" in done.stdout, "the lines of the driver"
     fetched = cluster.command(here, "fetch", id_in(done.stdout), "--json")
     assert fetched.returncode == 0, fetched.stderr
     run = tmp_path / json.loads(fetched.stdout)["run"]
     board = json.loads((run / "leaderboard.json").read_text())
     assert (run / "report.html").is_file()
     assert TOKEN not in done.stdout + done.stderr + fetched.stdout + fetched.stderr
-    assert board["oof_sha256"] == in_this_process(here, JOB)
+    (logs,) = {path.resolve() for path in (cluster.head.folder / "ray").glob("session_*/logs")}
+    assert any("runtime_env_agent" in path.name for path in logs.iterdir())
+    assert [*leaks_below(logs, {"SENT": CANARY}), *leaks_below(run, {"SENT": CANARY})] == []
+    assert board["oof_sha256"] == in_this_process(here, job)
     np.savez(tmp_path / "new.npz", images=PIXELS[:20])
     predicted = here.command("predict", "new.npz", "--run", str(run), "-o", "new.csv")
     assert predicted.returncode == 0, predicted.stderr

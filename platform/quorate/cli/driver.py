@@ -26,6 +26,7 @@ def driver(name: Annotated[str, typer.Argument(metavar="ID", help="The id of the
     """
     from quorate.errors import Interrupted
     from quorate.execution.interrupt import StopRequest
+    from quorate.execution.ray import sent_environment
     from quorate.job.lease import JobRunsElsewhere
     from quorate.job.run import Options
     from quorate.job.sent_job import receive
@@ -37,6 +38,7 @@ def driver(name: Annotated[str, typer.Argument(metavar="ID", help="The id of the
     consoles = (console, console, console)
     stop.install()
     sent = Path.cwd()
+    sent_environment.load()
     home = enter_home()
     try:
         received = receive(sent, Path(".quorate/sent"))

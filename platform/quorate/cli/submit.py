@@ -49,7 +49,7 @@ def submit(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Send this environment variable; repeatable. Ray keeps it, and shows it to holders of the token.",
+            help="Send this environment variable, for the driver and its workers; repeatable.",
         ),
     ] = None,
     image_has_package: Annotated[

@@ -30,7 +30,7 @@ def survey_from_head(address: str, store: str | None) -> Survey:
         archive = Path(folder) / "package.zip"
         pack_package(archive)
         words = ["survey", *(("--store", store) if store is not None else ())]
-        server.submit(name, command_on_head(*words), archive, about={}, env={})
+        server.submit(name, command_on_head(*words), archive, about={})
     job = _ended(server, name)
     try:
         lines = server.log(job).decode(errors="replace").strip().splitlines()

@@ -11,8 +11,9 @@ from quorate.plan.tasks import FitTask, Task
 
 _TRANSIT_SECONDS = 1.0
 """Seconds to send and store the result of a network that stops at its deadline (an assumption)."""
-_FOR_TESTS = 0.05
-"""Largest part of the remaining time for a member's test predictions if the time does not suffice for all tasks."""
+_FOR_TESTS = 0.15
+"""Largest part of the remaining time for a member's test predictions if the time does not suffice for all tasks. An
+assumption: other tasks lose this time, but a member without test predictions leaves the ensemble without test metrics."""
 _HOPE = 4.0
 """A network starts even if its unmeasured estimate is too long by this factor: in bfloat16, 20 s were really 5 s."""
 

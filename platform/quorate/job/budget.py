@@ -171,13 +171,14 @@ def train_dev_seconds(plan: Plan) -> float:
 
 def leave_out_beginnings(plan: Plan, work: JobProgress) -> None:
     """Count a fold as out of time if its network was trained for less than half of the epochs of the longest-trained
-    fold.
+    fold of any copy of its member.
 
-    Such a fold would share one temperature and weight with much better predictions, and would make the member worse.
-    Its checkpoint is kept.
+    Such a fold would share one temperature and weight with much better predictions, and would make the member worse;
+    such a copy would make a mean of all copies worse. The checkpoint is kept.
     """
-    for label in plan.labels:
-        done = {task: _trained(work.fits[task.key]) for task in plan.of(label) if task.key in work.fits}
+    for member in dict.fromkeys(task.member for task in plan.tasks):
+        tasks = [task for task in plan.tasks if task.member == member and task.key in work.fits]
+        done = {task: _trained(work.fits[task.key]) for task in tasks}
         for task, part in done.items():
             if part < max(done.values()) / 2:
                 message = f"it was stopped after {len(work.fits[task.key].history)} of {epochs_of(task)} epochs"

@@ -29,10 +29,10 @@ def add_files(packed: zipfile.ZipFile, name: str, path: Path) -> None:
         add_content(packed, f"{name}/{below}" if below else name, file.read_bytes())
 
 
-def add_content(packed: zipfile.ZipFile, name: str, content: bytes) -> None:
+def add_content(packed: zipfile.ZipFile, name: str, content: bytes, *, mode: int = 0o644) -> None:
     """Add a file with this content."""
     entry = zipfile.ZipInfo(name, _WHEN)
-    entry.external_attr = 0o644 << 16
+    entry.external_attr = mode << 16
     packed.writestr(entry, content, zipfile.ZIP_DEFLATED)
 
 

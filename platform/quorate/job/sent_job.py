@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from quorate.errors import UserError
+from quorate.execution.ray import sent_environment
 from quorate.job.package_archive import add_content, add_files, add_package, files_in
 from quorate.plan.identity import digest
 from quorate.quantities import format_bytes
@@ -92,8 +93,11 @@ class SentJob:
         code = {path.name: _digest_of(path) for path in self.code}
         return digest(tree=self.job.source.tree, files=sums, code=code, store=self.store, runs=self.runs)
 
-    def write(self, archive: Path, *, with_package: bool) -> None:
-        """Write everything to a ZIP file, whose content is the working folder of the driver."""
+    def write(self, archive: Path, *, with_package: bool, env: Mapping[str, str]) -> None:
+        """Write everything to a ZIP file, whose content is the working folder of the driver and of its workers.
+
+        They set the variables `env`; only Ray's user can read the file with them.
+        """
         names = {given: f"{_FILES}/{number}/{path.name}" for number, (given, path) in enumerate(self._sorted_files())}
         source = self.job.source
         record = {
@@ -108,6 +112,8 @@ class SentJob:
         }
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
             add_content(packed, _RECORD, json.dumps(record).encode())
+            if env:
+                add_content(packed, sent_environment.NAME, sent_environment.packed(env), mode=0o600)
             for given, path in self._sorted_files():
                 add_files(packed, names[given], path)
             for path in self.code:

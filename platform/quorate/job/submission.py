@@ -42,7 +42,7 @@ class Submission:
 
 def submit(server: JobServer, sent: SentJob, *, env: Mapping[str, str], with_package: bool, again: bool) -> Submission:
     """Start the driver of a job on a cluster, unless one works on it or has finished it; `again` starts a finished job
-    once more. The driver gets the environment variables `env`."""
+    once more. The driver and its workers get the environment variables `env`."""
     identity = sent.identity()
     same = [job for job in submitted_jobs(server) if job.about[_IDENTITY] == identity]
     newest = same[-1] if same else None
@@ -53,9 +53,9 @@ def submit(server: JobServer, sent: SentJob, *, env: Mapping[str, str], with_pac
     about = {_IDENTITY: identity}
     with tempfile.TemporaryDirectory(prefix="quorate-") as folder:
         archive = Path(folder) / "job.zip"
-        sent.write(archive, with_package=with_package)
+        sent.write(archive, with_package=with_package, env=env)
         try:
-            server.submit(name, command, archive, about=about, env=env)
+            server.submit(name, command, archive, about=about)
             is_new = True
         except JobExists:  # another process has just submitted the same job
             is_new = False

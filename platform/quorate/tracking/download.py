@@ -16,15 +16,13 @@ from quorate.tracking.shipper_process import default_uri
 
 def download_bundle(uri: str) -> Path:
     """Return the bundle of the model at `uri`, such as `models:/digits@champion`; raises `UserError`."""
-    import mlflow
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
-    mlflow.set_tracking_uri(default_uri())
     folder = tempfile.mkdtemp(prefix="quorate-model-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     try:
-        with _quiet_and_brief():
+        with _settings():
             model = Path(download_artifacts(artifact_uri=uri, dst_path=folder))
     except (MlflowException, OSError) as error:
         lines = without_secrets(str(error)).strip().splitlines()
@@ -36,14 +34,20 @@ def download_bundle(uri: str) -> Path:
 
 
 @contextmanager
-def _quiet_and_brief() -> Iterator[None]:
-    """Run MLflow without progress bars and with 2 retries, unless the user has set these; its default of 7 retries
-    takes two minutes."""
-    chosen = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
-    ours = {name: value for name, value in chosen.items() if name not in os.environ}
-    os.environ.update(ours)
+def _settings() -> Iterator[None]:
+    """Let MLflow use `default_uri`, and, unless the user has set them, no progress bars and 2 retries; its default of
+    7 retries takes two minutes.
+
+    These are variables, as `mlflow.set_tracking_uri` would change this process for good.
+    """
+    standard = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
+    before = {name: os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", *standard)}
+    os.environ.update({**standard, **os.environ, "MLFLOW_TRACKING_URI": default_uri()})
     try:
         yield
     finally:
-        for name in ours:
-            del os.environ[name]
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from quorate.errors import UserError
+from quorate.execution.ray.sent_environment import settings_for_workers
 from quorate.registry import own_code
 
 KEEPS_MEMORY = {
@@ -86,7 +87,7 @@ def start_ray(
         return True
     modules = [Path(__file__).resolve().parents[2], *own_code.own_files()]
     try:
-        there = {"py_modules": [str(module) for module in modules], "env_vars": kept}
+        there = {"py_modules": [str(module) for module in modules], "env_vars": kept, **settings_for_workers()}
         ray.init(address=address, runtime_env=there, **quiet)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         raise ClusterError(

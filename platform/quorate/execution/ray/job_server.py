@@ -92,14 +92,9 @@ class JobServer:
                     return None
                 raise
 
-    def submit(
-        self, name: str, command: str, package: Path, *, about: Mapping[str, str], env: Mapping[str, str]
-    ) -> None:
-        """Start a command on the head, in a folder with the content of a ZIP file; raises `JobExists`.
-
-        The command and the workers that it starts get the variables `env`, which Ray keeps as long as the job.
-        """
-        variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_SECONDS), **env}
+    def submit(self, name: str, command: str, package: Path, *, about: Mapping[str, str]) -> None:
+        """Start a command on the head, in a folder with the content of a ZIP file; raises `JobExists`."""
+        variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_SECONDS)}
         with self._explained():
             try:
                 self._api.submit_job(
