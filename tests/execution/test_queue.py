@@ -82,6 +82,15 @@ def test_features_come_before_longer_units() -> None:
     assert taken(queue) == ["features", "a"]
 
 
+def test_units_that_have_lost_their_worker_come_before_longer_ones_whatever_changes() -> None:
+    queue = queue_of(task("a", 50), task("b", 5))
+    queue.add(Unit((task("short", 1),)), begun=True)
+    queue.add(Unit((task("long", 9),)), begun=True)
+    queue.change(lambda unit: replace(unit, reserved=WIDE))
+
+    assert taken(queue) == ["long", "short", "a", "b"]
+
+
 def test_what_a_longer_unit_lacks_is_reserved_and_units_that_do_not_need_it_start() -> None:
     queue = queue_of(task("wide", 9, WIDE), task("narrow", 5), task("gpu", 3, Resources(cpus=0, gpus=1)))
 

@@ -82,8 +82,8 @@ class Backlog:
             if unit.mode == "together":
                 self._together |= {task.key for task in unit.tasks}
 
-    def _add(self, unit: Unit) -> None:
-        self._queue.add(self._reservations.of(unit))
+    def _add(self, unit: Unit, *, begun: bool = False) -> None:
+        self._queue.add(self._reservations.of(unit), begun=begun)
 
     def take(self, lacking: Lacking) -> Unit | None:
         """The next unit for which there is room; None if there is none."""
@@ -156,7 +156,8 @@ class Backlog:
     def lost(self, failures: Iterable[Failed]) -> list[Failed]:
         """Count the tasks of a lost worker as failed; those with another attempt wait again, packs as one unit."""
         counted = [self._judged(event, ended=True) for event in failures]
-        self.put_back(deque(again for event, again in counted if not event.final))
+        begun = all(event.status == "lost" for event, _ in counted)  # after a fault of memory, it may need a whole node
+        self.put_back(deque(again for event, again in counted if not event.final), begun=begun)
         for event, _ in counted:
             if event.final:
                 self._asked.discard(event.task.key)
@@ -175,11 +176,11 @@ class Backlog:
             event = replace(event, message=f"out of memory: {event.message}")
         return event, again
 
-    def put_back(self, tasks: deque[Task]) -> None:
+    def put_back(self, tasks: deque[Task], *, begun: bool = False) -> None:
         """Put tasks that a worker has not ended back into the queue, except those that were asked to end.
 
-        Tasks that are trained together stay one unit. Others become units of their own, so that a task that ends its
-        worker again does not delay the others.
+        Those that it has `begun` start before others. Tasks that are trained together stay one unit. Others become
+        units of their own, so that a task that ends its worker again does not delay the others.
         """
         together: list[Task] = []
         while tasks:
@@ -191,9 +192,9 @@ class Backlog:
             elif task.key in self._together:
                 together.append(task)
             else:
-                self._add(Unit((task,)))
+                self._add(Unit((task,)), begun=begun)
         if together:
-            self._add(Unit(tuple(together), "together"))
+            self._add(Unit(tuple(together), "together"), begun=begun)
 
     def end_all(self, *, stopped: bool) -> None:
         """End all waiting tasks, as `Stopped` or as `OutOfTime`."""

@@ -13,7 +13,7 @@ _TRANSIT_SECONDS = 1.0
 """Seconds to send and store the result of a network that stops at its deadline (an assumption)."""
 _FOR_TESTS = 0.15
 """Largest part of the remaining time for a member's test predictions if the time does not suffice for all tasks. An
-assumption: other tasks lose this time, but a member without test predictions leaves the ensemble without test metrics."""
+assumption: other tasks lose this time, but without it an ensemble that contains the member has no test metrics."""
 _HOPE = 4.0
 """A network starts even if its unmeasured estimate is too long by this factor: in bfloat16, 20 s were really 5 s."""
 

@@ -54,6 +54,8 @@ class _Entry:
 
     unit: Unit
     number: int
+    begun: bool = False
+    """Whether it has lost its worker, or had to leave it."""
     alive: bool = True
     work: float = 0.0
     """Estimated seconds of all workers together; only kept under a budget."""
@@ -87,8 +89,9 @@ class UnitQueue(ABC):
         """Whether a unit could start now if it had the resources."""
         return any(self._first(heap) is not None for heap in self._heaps.values())
 
-    def add(self, unit: Unit) -> None:
-        self._add(_Entry(unit, next(self._numbers)))
+    def add(self, unit: Unit, *, begun: bool = False) -> None:
+        """Let a unit wait; `begun` if it has lost its worker or had to leave it."""
+        self._add(_Entry(unit, next(self._numbers), begun))
 
     def change(self, changed: Callable[[Unit], Unit], member: str | Backbone | None = None) -> None:
         """Replace the waiting units of a member or of a frozen network, or all, by what `changed` returns for them.
@@ -99,7 +102,7 @@ class UnitQueue(ABC):
         for entry in [entry for name in members for entry in self._members[name].values()]:
             if (unit := changed(entry.unit)) != entry.unit:
                 self._forget(entry)
-                self._add(_Entry(unit, entry.number))
+                self._add(_Entry(unit, entry.number, entry.begun))
 
     def _add(self, entry: _Entry) -> None:
         unit = entry.unit
@@ -167,11 +170,11 @@ class UnitQueue(ABC):
         return 1.0
 
     @abstractmethod
-    def _key(self, unit: Unit) -> Key: ...
+    def _key(self, entry: _Entry) -> Key: ...
 
     def _push(self, entry: _Entry) -> None:
         heap = self._heaps.setdefault(entry.unit.resources, [])
-        heapq.heappush(heap, (self._key(entry.unit), entry.number, entry))
+        heapq.heappush(heap, (self._key(entry), entry.number, entry))
 
     def _first(self, heap: _Heap) -> tuple[Key, int, _Entry] | None:
         """The first unit of a heap that is still waiting."""
@@ -190,11 +193,13 @@ class UnitQueue(ABC):
 class LongestFirst(UnitQueue):
     """Starts the longest unit first, so that no long unit runs alone at the end.
 
-    Features come before all other tasks, because other tasks wait for them.
+    Features come before all other tasks, because other tasks wait for them. Then come units that have lost their
+    worker: the result of a long job should not depend on when its faults happen.
     """
 
-    def _key(self, unit: Unit) -> Key:
-        return (0.0 if isinstance(unit.tasks[0], FeatureTask) else 1.0, -unit.cost)
+    def _key(self, entry: _Entry) -> Key:
+        rank = 0.0 if isinstance(entry.unit.tasks[0], FeatureTask) else 1.0 if entry.begun else 2.0
+        return (rank, -entry.unit.cost)
 
 
 class InRounds(UnitQueue):
@@ -235,14 +240,15 @@ class InRounds(UnitQueue):
         self._sort()
         for entry in self._late:
             heap = self._heaps[entry.unit.resources]
-            heapq.heappush(heap, (self._key(entry.unit), entry.number, entry))
+            heapq.heappush(heap, (self._key(entry), entry.number, entry))
         self._late.clear()
         return super().drain(resources)
 
     def share_for_tests(self, rest: Collection[Task]) -> float:
         return self._agenda.for_tests(self._work + sum(map(self._agenda.work, rest)))
 
-    def _key(self, unit: Unit) -> Key:
+    def _key(self, entry: _Entry) -> Key:
+        unit = entry.unit
         number, seconds = round_of(unit.tasks[0]), self._agenda.seconds(unit.tasks)
         return (float(number), -seconds if self._longest_first.get(number, True) else seconds)
 
@@ -282,7 +288,7 @@ class InRounds(UnitQueue):
         self._heaps = {}
         self._late = []
         for entry in entries:
-            row = (self._key(entry.unit), entry.number, entry)
+            row = (self._key(entry), entry.number, entry)
             self._heaps.setdefault(entry.unit.resources, []).append(row)
         for heap in self._heaps.values():
             heapq.heapify(heap)

@@ -172,7 +172,7 @@ class RaySession:
         if isinstance(event, Stopped) and not self._signals.stopping:  # its node or its process is about to leave
             del actor.running[event.task.key]
             actor.leaves = True
-            self._backlog.put_back(deque([event.task]))
+            self._backlog.put_back(deque([event.task]), begun=True)
             return
         if isinstance(event, ENDS):
             actor.running.pop(event.task.key, None)  # if the worker dies now, its result is not lost
