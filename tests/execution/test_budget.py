@@ -97,8 +97,9 @@ def test_test_predictions_get_little_time_while_training_tasks_are_waiting():
         queue = InRounds(agenda)
         for task in waiting[1:]:
             queue.add(Unit((task,)))
-        return queue.share_for_tests(waiting[:1])
+        return queue.share_for_tests(waiting[:1], ())
 
     assert share_for_tests(agenda(left=200)) == 1.0
     assert share_for_tests(agenda(left=100)) == 0.15
     assert share_for_tests(agenda(left=100, share=0.5)) == 1.0
+    assert share_for_tests(agenda(left=70)) == 1.0, "no other task would end in time"

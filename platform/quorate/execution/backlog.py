@@ -122,7 +122,7 @@ class Backlog:
         """Remove the tasks of a unit that a worker runs next: the first, or all that are trained together."""
         number = len(tasks) if tasks[0].key in self._together else 1
         chosen = [tasks.popleft() for _ in range(number)]
-        share = self._queue.share_for_tests(tasks)
+        share = self._queue.share_for_tests(chosen, tasks)
         for task in chosen:
             self._reservations.begin(task)
         return [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from quorate.execution.estimates import Estimates, epochs_of
@@ -49,7 +49,7 @@ class Agenda:
     estimates: Estimates
     share: Callable[[Task], float]
 
-    def seconds(self, tasks: Sequence[Task]) -> float:
+    def seconds(self, tasks: Collection[Task]) -> float:
         """Estimated seconds of tasks that run one after another."""
         return sum(map(self.estimates.seconds, tasks))
 
@@ -75,12 +75,14 @@ class Agenda:
             return task.cost / epochs <= _HOPE * self.seconds_left()
         return self.estimates.least_seconds(task) <= self.seconds_left()
 
-    def for_tests(self, waiting: float) -> float:
-        """The part of the remaining time that a task may use for test rows: 1 if all other tasks have time too.
+    def for_tests(self, waiting: float, soonest: float) -> float:
+        """The part of the remaining time that a task may use for test rows: 1 if all other tasks have time too, or none
+        has.
 
-        `waiting` is the work of the waiting tasks, in seconds of all workers together.
+        `waiting` is the work of the waiting tasks, in seconds of all workers together. The first of them would end in
+        `soonest` seconds if it started after this task.
         """
-        return 1.0 if waiting <= self.room() else _FOR_TESTS
+        return 1.0 if waiting <= self.room() or soonest > self.budget.training_left() else _FOR_TESTS
 
     def seconds_left(self) -> float:
         """Seconds until a task must return its result."""

@@ -7,7 +7,7 @@ import itertools
 import time
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from quorate.execution.budget import Agenda, round_of
@@ -165,8 +165,8 @@ class UnitQueue(ABC):
                 found[resources] = first[2].unit, self._counts[resources]
         return found
 
-    def share_for_tests(self, rest: Collection[Task]) -> float:
-        """The part of the remaining time that a fit may use for test rows; `rest` are the next tasks of its unit."""
+    def share_for_tests(self, fits: Sequence[Task], rest: Collection[Task]) -> float:
+        """The part of the remaining time that fits may use for test rows; `rest` are the next tasks of their unit."""
         return 1.0
 
     @abstractmethod
@@ -244,8 +244,11 @@ class InRounds(UnitQueue):
         self._late.clear()
         return super().drain(resources)
 
-    def share_for_tests(self, rest: Collection[Task]) -> float:
-        return self._agenda.for_tests(self._work + sum(map(self._agenda.work, rest)))
+    def share_for_tests(self, fits: Sequence[Task], rest: Collection[Task]) -> float:
+        firsts: list[Collection[Task]] = [unit.tasks for unit, _ in self.waiting().values()]
+        shortest = min(map(self._agenda.seconds, [*firsts, rest] if rest else firsts), default=0.0)
+        work = self._work + sum(map(self._agenda.work, rest))
+        return self._agenda.for_tests(work, self._agenda.seconds(fits) + shortest)
 
     def _key(self, entry: _Entry) -> Key:
         unit = entry.unit
