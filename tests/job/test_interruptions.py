@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 from tests.jobs import NET, SMALL, Here
+
+from quorate.tracking.journal import records
+from quorate.tracking.records import EndRecord
 
 SLOW_CNN = {**SMALL, "members": {"cnn": {**NET, "epochs": 60}, "svm": {"kind": "svm"}}}
 SLOW_CNN["execution"] = {"executor": "local", "checkpoint_seconds": 0.2}
@@ -36,7 +41,7 @@ def epochs_logged(here: Here) -> int:
     return sum(path.read_text().count("epoch ") for path in (here.folder / "runs").glob("*/logs/cnn*.log"))
 
 
-def wait_for_epochs(here: Here, process: subprocess.Popen[str], count: int = 8) -> None:
+def wait_for_epochs(here: Here, process: subprocess.Popen[str] | subprocess.Popen[bytes], count: int = 8) -> None:
     until = time.monotonic() + 120
     while epochs_logged(here) < count:
         assert process.poll() is None, process.communicate()
@@ -70,6 +75,33 @@ def test_an_interrupted_command_ends_in_time_and_resumes(
     assert "Traceback" not in output + errors
     again = here.command("train", "job.yaml", "--executor", "local", "--store", "store", "--json")
     assert again.returncode == 0, again.stderr
+    assert here.board()["oof_sha256"] == undisturbed
+    assert "continues on" in again.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.chaos
+def test_a_job_whose_terminal_is_closed_keeps_its_work_and_counts_as_killed(here: Here, undisturbed: str) -> None:
+    ours, its = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "quorate", "train", "job.yaml", "--store", "store"],
+        cwd=here.folder,
+        env=here.environment(),
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(its)
+    wait_for_epochs(here, process)
+
+    os.close(ours)
+
+    assert process.wait(timeout=60) != 0
+    ends = [one for one in records(here.newest_run() / "journal.jsonl") if isinstance(one, EndRecord)]
+    assert [one.status for one in ends if one.uid == "job"] == ["KILLED"]
+    again = here.command("train", "job.yaml", "--executor", "local", "--store", "store", "--json")
     assert here.board()["oof_sha256"] == undisturbed
     assert "continues on" in again.stderr
 

@@ -14,7 +14,6 @@ from rich.console import Console
 from quorate.data.decoding import Decoder
 from quorate.data.source import OpenedData
 from quorate.data.stored_shards import stored_shards
-from quorate.errors import Interrupted
 from quorate.execution.base import Executor
 from quorate.execution.budget import Budget
 from quorate.execution.interrupt import StopRequest
@@ -103,7 +102,7 @@ def run_job(
         with (
             job_lease(options.store, plan, stop, wait=options.wait, say=partial(_say_note, console)) as lease,
             _run(job, options, lease, console, errors or console) as folder,
-            _tracked(job, plan, place, folder, console, closing) as tracker,
+            _tracked(job, plan, place, folder, console, closing, stop) as tracker,
         ):
             results = Results(options.store)
             work = JobProgress.found(plan, results)
@@ -181,7 +180,13 @@ def _decoder(place: Workplace, store: Store, console: Console) -> AbstractContex
 
 @contextmanager
 def _tracked(
-    job: Job, plan: Plan, place: Workplace, folder: RunFolder, console: Console, closing: ClosingTime
+    job: Job,
+    plan: Plan,
+    place: Workplace,
+    folder: RunFolder,
+    console: Console,
+    closing: ClosingTime,
+    stop: StopRequest,
 ) -> Iterator[Tracker]:
     """Open the journal of the run and start the process that sends it to MLflow; close it with the job's status."""
     tracking = job.spec.tracking
@@ -190,11 +195,11 @@ def _tracked(
     shipper = start_shipper(folder.path, default_uri()) if tracking.enabled else None
     try:
         yield tracker
-    except Interrupted as interrupted:
-        tracker.close("KILLED", exit_code=128 + interrupted.signum)
-        raise
     except BaseException:
-        tracker.close("FAILED")
+        if stop.signum is None:
+            tracker.close("FAILED")
+        else:  # if the signal came from a closed terminal, writing to it fails too
+            tracker.close("KILLED", exit_code=128 + stop.signum)
         raise
     tracker.close("FINISHED")
     if shipper is not None:
