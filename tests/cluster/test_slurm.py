@@ -40,7 +40,7 @@ def test_the_script_is_valid_and_asks_slurm_for_a_signal_and_whole_nodes() -> No
 
 @pytest.fixture
 def start(tmp_path: Path) -> Callable[[str], subprocess.Popen[str]]:
-    """Starts the script where `srun` and `ray symmetric-run` only run their command, and `quorate` is the given text."""
+    """Starts the script; `srun` and `ray symmetric-run` only run their command, and `quorate` is the given text."""
     commands = {
         "srun": 'echo "$@" >> srun.said\nwhile [[ $1 == -* ]]; do shift; done\nexec "$@"',
         "ray": '[[ ! -e ray.fails ]] || exit 0\nwhile [[ $1 != -- ]]; do shift; done\nshift\n"$@"',
