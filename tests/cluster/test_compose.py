@@ -55,12 +55,45 @@ def test_our_services_cannot_write_to_their_image_or_gain_rights(name: str) -> N
 
 
 @pytest.mark.parametrize("name", ["head", "worker"])
-def test_ray_asks_for_a_token_that_no_variable_holds(name: str) -> None:
-    service = compose()["services"][name]
+def test_ray_asks_for_the_token_of_the_env_file(name: str) -> None:
+    variables = compose()["services"][name]["environment"]
 
-    assert service["environment"]["RAY_AUTH_MODE"] == "token"
-    assert service["environment"]["RAY_AUTH_TOKEN_PATH"] == "/run/secrets/ray_token"
-    assert service["secrets"] == [{"source": "ray_token", "uid": "1000", "mode": "0400"}]
+    assert variables["RAY_AUTH_MODE"] == "token"
+    assert variables["RAY_AUTH_TOKEN"] == "${RAY_TOKEN:?run make-env.sh}"
+
+
+def test_no_secret_is_copied_into_a_container_that_is_read_only() -> None:
+    """Compose refuses to start such a service: "`file` is the sole supported option"."""
+    services = compose()["services"]
+    assert all("environment" in secret for secret in compose()["secrets"].values())
+
+    assert [name for name, service in services.items() if service.get("read_only") and "secrets" in service] == []
+
+
+@pytest.mark.parametrize("run", ["", "s3://quorate/runs/digits-1"])
+def test_the_service_gets_its_token_in_a_file_that_others_cannot_read(tmp_path: Path, run: str) -> None:
+    (text,) = compose()["services"]["serve"]["command"]
+    said = 'echo "$@" && stat -c %a "$HOME/serving-token" && cat "$HOME/serving-token" && echo "${SERVING_TOKEN-unset}"'
+    (tmp_path / "quorate").write_text(f"#!/bin/sh\n{said}\n")
+    (tmp_path / "quorate").chmod(0o755)
+    variables = {"PATH": f"{tmp_path}:/usr/bin:/bin", "HOME": str(tmp_path)}
+    variables |= {"SERVING_TOKEN": "4f" * 32, "QUORATE_SERVED_RUN": run}
+
+    ended = subprocess.run(
+        ["sh", "-c", text.replace("$$", "$")], env=variables, capture_output=True, text=True, check=True
+    )
+
+    options = f"--host 0.0.0.0 --port 8000 --token-file {tmp_path}/serving-token" + (f" --run {run}" if run else "")
+    assert ended.stdout == f"serve {options}\n600\n{'4f' * 32}unset\n"
+
+
+@pytest.mark.parametrize("name", ["head", "worker", "serve"])
+def test_shared_memory_has_space_for_the_objects_of_ray(name: str) -> None:
+    from ray._private.ray_constants import DEFAULT_OBJECT_STORE_MEMORY_PROPORTION
+
+    memory, shared = (int(compose()["services"][name][key].removesuffix("g")) for key in ("mem_limit", "shm_size"))
+
+    assert shared >= DEFAULT_OBJECT_STORE_MEMORY_PROPORTION * memory, "Ray would keep objects in /tmp"
 
 
 def test_each_secret_of_the_file_is_made_new_and_is_readable_by_its_owner_only(tmp_path: Path) -> None:

@@ -180,6 +180,67 @@ def test_rays_autoscaler_reads_the_groups_and_starts_at_zero(kind: str) -> None:
     assert gpu["labels"]["ray.io/accelerator-type"] == "H100"
 
 
+@pytest.mark.parametrize("kind", CLUSTERS)
+def test_shared_memory_has_space_for_the_objects_of_ray(kind: str) -> None:
+    from ray._private.ray_constants import DEFAULT_OBJECT_STORE_MEMORY_PROPORTION
+
+    for group in ray_groups(CLUSTERS[kind]):
+        pod = group["template"]["spec"]
+        memory = pod["containers"][0]["resources"]["limits"]["memory"]
+        (shared,) = (volume["emptyDir"]["sizeLimit"] for volume in pod["volumes"] if volume["name"] == "shared-memory")
+        sizes = [int(size.removesuffix("Gi")) for size in (shared, memory)]
+        assert sizes[0] >= DEFAULT_OBJECT_STORE_MEMORY_PROPORTION * sizes[1], "Ray would keep objects in /tmp"
+
+
+def test_only_the_heads_that_scale_reach_the_api_of_kubernetes() -> None:
+    autoscaled = {f"{kind} head" for kind, cluster in CLUSTERS.items() if cluster.get("enableInTreeAutoscaling")}
+
+    with_account = {name for name, pod in PODS.items() if pod.get("automountServiceAccountToken") is not False}
+
+    assert with_account == autoscaled == {"RayCluster head", "RayJob head"}
+    policies = [found["spec"] for found in BUILT_IN if found["kind"] == "NetworkPolicy"]
+    (reaching,) = (spec for spec in policies if {"protocol": "TCP", "port": 6443} in ports_to(spec))
+    assert reaching["podSelector"] == {"matchLabels": {"ray.io/node-type": "head"}}
+
+
+def ports_to(spec: Document) -> list[Document]:
+    """The ports to which a policy lets its pods connect."""
+    return [port for rule in spec.get("egress", []) for port in rule.get("ports", [])]
+
+
+def test_a_job_that_failed_is_started_again_on_a_new_cluster() -> None:
+    spec = custom("RayJob")["spec"]
+
+    assert spec["backoffLimit"] == 3  # KubeRay's default is 0
+    assert spec["shutdownAfterJobFinishes"] is True and "deletionStrategy" not in spec  # KubeRay refuses both
+
+
+def test_no_two_objects_have_the_same_services() -> None:
+    names = [custom(kind)["metadata"]["name"] for kind in ("RayCluster", "RayService")]
+    services = [f"{name}-head-svc" for name in names] + [f"{names[1]}-serve-svc"]
+    services += [found["metadata"]["name"] for found in BUILT_IN if found["kind"] == "Service"]
+
+    assert len(set(services)) == len(services), services
+    readme = (ROOT / "cluster" / "README.md").read_text()
+    used = set(re.findall(r"service/(\S+)", readme + (FOLDER / CUSTOM["RayService"]).read_text()))
+    assert used == {"quorate-head-svc", "ensemble-serve-svc", "quorate-mlflow"} and used <= set(services)
+
+
+def test_redis_replaces_its_shell_and_reads_its_settings_from_standard_input(tmp_path: Path) -> None:
+    (container,) = PODS["quorate-redis"]["containers"]
+    (tmp_path / "redis-server").write_text("#!/bin/sh\necho $$ $#\ncat\n")
+    (tmp_path / "redis-server").chmod(0o755)
+    variables = {"PATH": f"{tmp_path}:/usr/bin:/bin", "REDIS_PASSWORD": "canary"}
+
+    words = [*container["command"], *container["args"]]
+    with subprocess.Popen(words, env=variables, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        said = process.stdout.read()
+
+    # the process that Kubernetes sends its signal to is Redis
+    assert said == f"{process.pid} 1\nrequirepass canary\nappendonly yes\ndir /data\n"
+
+
 def test_rayjob_and_raycluster_have_the_same_groups() -> None:
     job, cluster = copy.deepcopy(CLUSTERS["RayJob"]), copy.deepcopy(CLUSTERS["RayCluster"])
     head = job["headGroupSpec"]["template"]["spec"]

@@ -46,6 +46,19 @@ def test_the_cluster_asks_for_the_token_that_is_copied_to_it(name: str) -> None:
     assert "--dashboard-host=127.0.0.1" in head and "0.0.0.0" not in text
 
 
+def test_ray_makes_no_security_group_of_its_own_which_would_open_ssh_to_everyone() -> None:
+    from ray.autoscaler._private.aws.config import _configure_security_group, _create_default_inbound_rules
+
+    assert "0.0.0.0/0" in str(_create_default_inbound_rules(["sg-1"])), "the reason for a group that exists"
+    config = read("aws.yaml")
+
+    _configure_security_group(config)  # it calls AWS only for types without a group
+
+    assert config == read("aws.yaml") and "security_group" not in config["provider"]
+    groups = [each["node_config"]["SecurityGroupIds"] for each in config["available_node_types"].values()]
+    assert groups == [["sg-CHANGE-ME"]] * 3
+
+
 def test_the_types_of_the_cloud_start_at_zero_and_name_their_accelerator() -> None:
     types = read("aws.yaml")["available_node_types"]
 
