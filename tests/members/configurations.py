@@ -50,8 +50,7 @@ WITHOUT_CHANCE = {"svm", "svm with a temperature", "logistic", "neighbours", "na
 
 def is_installed(name: str) -> bool:
     """Whether the package is there that a kind of the extra `boosting` needs."""
-    kind = CONFIGURATIONS[name]["kind"]
-    return kind not in ("lightgbm", "xgboost", "catboost") or importlib.util.find_spec(kind) is not None
+    return CONFIGURATIONS[name]["kind"] != "xgboost" or importlib.util.find_spec("xgboost") is not None
 
 
 def configurations(*, images_only: bool = True) -> list[Any]:
