@@ -22,6 +22,7 @@ from quorate.training.feed import Feed, split_batches, training_order
 from quorate.training.mc_dropout import ThinnedNetwork
 from quorate.training.mixing import MixedBatch, mix
 from quorate.training.schedule import Schedule, WatchesEpochs
+from quorate.training.several_predictions import each_prediction, mean_logits
 from quorate.training.soft_labels import SoftLabels
 from quorate.training.soundness import unsound
 from quorate.training.state import global_random_state, restore_global_random_state
@@ -257,10 +258,10 @@ def _train_epoch(training: Training, train: Labelled, recipe: LoopSettings, cont
             with group.averaging(now=number == len(together)):
                 with autocast(context.numerics), group.normalizing(part, together=recipe.sync_batchnorm):
                     logits = forward(x)
-                loss = _loss(logits, y, rows, recipe, mixed)
+                loss = _loss(*each_prediction(logits, y, rows), recipe, mixed)
                 (loss if factor == 1 else loss * factor).backward()
             if group.counts(part):
-                training.tally.add(loss, logits, y)
+                training.tally.add(loss, logits if logits.dim() == 2 else mean_logits(logits), y)
         if (regularization := penalty(network, recipe.constraints)) is not None:
             regularization.backward()
         norm = take_step(network, optimizer, recipe.constraints)
