@@ -27,7 +27,7 @@ from quorate.training.soft_labels import SoftLabels
 from quorate.training.soundness import unsound
 from quorate.training.state import global_random_state, restore_global_random_state
 from quorate.training.step import Constraints, penalty, take_step
-from quorate.training.stopping import BestEpoch, EarlyStopping, as_loss
+from quorate.training.stopping import BestEpoch, EarlyStopping, as_loss, calibrated_loss
 
 History = list[dict[str, float]]
 """One dictionary of metrics per epoch."""
@@ -215,7 +215,12 @@ def fit_network(
         group, tally = training.group, training.group.summed(training.tally)
         group.share_buffers(network)
         figures = tally.figures("train") | evaluate(
-            network, *valid, n_classes=n_classes, numerics=context.numerics, group=group
+            network,
+            *valid,
+            n_classes=n_classes,
+            numerics=context.numerics,
+            group=group,
+            calibrated=stopping is not None and stopping.metric == "calibrated_loss",
         )
         figures |= {"lr": float(training.optimizer.param_groups[0]["lr"]), "grad_norm": tally.norm()}
         figures = group.agreed(figures | {"seconds": training.seconds()}, tally.loss.device)
@@ -328,12 +333,14 @@ def evaluate(
     n_classes: int,
     numerics: Numerics,
     group: DataParallel | None = None,
+    calibrated: bool = False,
 ) -> dict[str, float]:
     """Return loss, accuracy, macro precision and recall on labelled rows with equal weights, in the training
-    precision; the workers of a group share the rows."""
+    precision, and if `calibrated` the loss after temperature scaling; the workers of a group share the rows."""
     group = group or DataParallel()
     network.eval()
     tally = Tally(n_classes, labels.device)
+    every = torch.zeros(len(feed) if calibrated else 0, n_classes, device=labels.device)
     size = max(256, numerics.batch_size)
     pieces = list(group.own(torch.arange(len(feed)).split(size)))
     feed.expect(pieces)
@@ -342,7 +349,10 @@ def evaluate(
         with autocast(numerics):
             logits = network(feed.batch(rows))  # no name holds a batch while the next one is made
         tally.add(functional.cross_entropy(logits.float(), y), logits, y)
-    return group.summed(tally).figures("valid")
+        if calibrated:
+            every[rows.to(every.device)] = logits.float()
+    figures = group.summed(tally).figures("valid")
+    return figures | {"valid_calibrated_loss": calibrated_loss(group.total(every), labels)} if calibrated else figures
 
 
 @torch.inference_mode()
