@@ -65,6 +65,7 @@ from quorate.spec import file as jobfile
 from quorate.spec.file import SpecError
 from quorate.training.finetuning import Finetune
 from quorate.training.momentum import MomentumWarmup
+from quorate.training.number_embeddings import Periodic, PiecewiseLinear
 from quorate.training.optimizers import MomentsParams
 from quorate.training.pretraining.objective import PretrainParams
 from quorate.training.schedule import ScheduleParams
@@ -107,6 +108,8 @@ PARTS: list[type[BaseModel]] = [
     BoostingParams,
     Tta,
     EarlyStopping,
+    PiecewiseLinear,
+    Periodic,
     MomentsParams,
     MomentumWarmup,
     ScheduleParams,
