@@ -73,11 +73,17 @@ def bins_of(embedding: NumberEmbedding | None) -> int:
 def bin_edges(numbers: NDArray[np.float32], bins: int) -> Edges:
     """Return the distinct quantiles of each column of `numbers` (n, columns), which bound at most `bins` bins.
 
-    They are those of `rtdl_num_embeddings.compute_bins`, which refuses columns with equal values.
+    They are those of `rtdl_num_embeddings.compute_bins`, which refuses columns with equal values. A column with fewer
+    than three values has none.
     """
-    ranks = np.linspace(0, 1, bins + 1)
-    quantiles = (np.unique(np.quantile(column, ranks).astype(np.float32)) for column in numbers.T)
-    return tuple(tuple(edges.tolist()) if len(edges) > 2 else () for edges in quantiles)
+    return tuple(_edges(column, bins) for column in numbers.T)
+
+
+def _edges(column: NDArray[np.float32], bins: int) -> tuple[float, ...]:
+    if len(np.unique(column)) < 3:  # quantiles between two values would look like a third one
+        return ()
+    edges = np.unique(np.quantile(column, np.linspace(0, 1, bins + 1)).astype(np.float32))
+    return tuple(edges.tolist()) if len(edges) > 2 else ()
 
 
 def even_edges(numbers: int, bins: int) -> Edges:

@@ -78,7 +78,7 @@ def test_the_bins_are_quantiles_of_the_training_rows_and_travel_with_the_network
     numbers = net.features(TRAIN.x)[:, : len(edges)]
     for column, found in zip(numbers.T, edges, strict=True):
         expected = np.unique(np.quantile(column, np.linspace(0, 1, 49)).astype(np.float32))
-        np.testing.assert_array_equal(found, expected if len(expected) > 2 else [])
+        np.testing.assert_array_equal(found, expected if len(np.unique(column)) > 2 else [])
     assert any(edges) and not all(edges), "both kinds of numbers occur here"
     np.testing.assert_array_equal(load_member(tmp_path).predict_proba(VALID.x), net.predict_proba(VALID.x))
     np.testing.assert_array_equal(other.predict_proba(VALID.x), net.predict_proba(VALID.x))
