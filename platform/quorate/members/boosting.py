@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field
 
 from quorate.data.dataset import Dataset
 from quorate.data.features import Encoding, Matrix
@@ -18,7 +17,6 @@ from quorate.data.standardize import Scheme
 from quorate.data.weighting import Weights, balanced_rows
 from quorate.members.held_out import hold_out
 from quorate.members.learner import Learner, LearnerParams
-from quorate.registry.extras import how_to_install
 from quorate.registry.parameter_names import named
 from quorate.training.context import TaskContext
 
@@ -68,17 +66,6 @@ class BoostingParams(LearnerParams):
     held_out: float = Field(0.1, gt=0, lt=1, validation_alias=named("held_out", "validation_fraction"))
     """Fraction of the fold's training rows that is held out for `patience`; the fold's validation rows are not used for
     stopping, so their predictions stay unbiased."""
-
-
-class PackageParams(BoostingParams):
-    """Parameters of kinds that require a package of the same name, installed by an extra of Quorate."""
-
-    @model_validator(mode="after")
-    def _package_is_there(self) -> PackageParams:
-        if importlib.util.find_spec(self.kind) is None:
-            command = how_to_install("boosting", self.kind)
-            raise ValueError(f"kind: {self.kind} requires the package {self.kind}; install it: {command}")
-        return self
 
 
 @dataclass(frozen=True)

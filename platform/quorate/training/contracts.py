@@ -7,7 +7,11 @@ from typing import Any, ClassVar
 
 
 class Architecture:
-    """A kind of network: `build(params, *, shape, n_classes, dropout)` returns a `torch.nn.Module`."""
+    """A kind of network: `build(params, *, shape, n_classes, dropout)` returns a `torch.nn.Module`.
+
+    The network maps rows to logits (n, K). In training mode it may return the logits (n, k, K) of k predictions per
+    row: each of them is trained, and in evaluation mode it returns the logarithm (n, K) of their mean.
+    """
 
     convolutional: ClassVar[bool] = False
     """Whether channels-last memory and bfloat16 suit it."""
@@ -20,6 +24,12 @@ class Architecture:
     def names() -> Sequence[str]:
         """Names of the members of a family, for a kind that is registered as a family, such as `timm/`."""
         return ()
+
+    @staticmethod
+    def bins(params: Any) -> int:
+        """Return the maximum number of bins per number of a table, whose edges are then in `TableShape.edges`; 0 if the
+        network uses no bins."""
+        return 0
 
 
 class Augmentation:

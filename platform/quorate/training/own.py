@@ -40,6 +40,10 @@ class OwnArch:
         if self.loads_weights:
             self.pretrained = source.pretrained
 
+    def bins(self, params: KindParams) -> int:
+        """Return 0: a user's architecture gets the numbers of a table as they are."""
+        return 0
+
     def build(self, params: KindParams, *, shape: Shape, n_classes: int, dropout: float) -> nn.Module:
         """Build the network; raises `OwnCodeError` if the user's code raises or returns something else."""
         given = {"shape": shape, "n_classes": n_classes, "dropout": dropout}
