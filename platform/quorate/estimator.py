@@ -42,7 +42,7 @@ DEFAULT_MEMBERS: dict[str, Members] = {
     "table": {
         "boosting": "gradient_boosting",
         "trees": "extra_trees",
-        "logistic": "logistic",
+        "logistic": {"kind": "logistic", "C": "auto"},
         "mlp": {"kind": "net", "arch": "mlp", "schedule": "one_cycle", "dropout": 0.1},
     },
     "image": {

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesClassifier
 
 from quorate.data.signature import Signature
@@ -30,5 +28,5 @@ class ExtraTrees(Forest):
         # tables.
         return 0.7 * super().cost(params, signature=signature, rows=rows, n_classes=n_classes)
 
-    def estimator(self, *, seed: int, y: NDArray[np.int64]) -> Any:
-        return ExtraTreesClassifier(**self.options(seed=seed))
+    def forest(self, **options: Any) -> Any:
+        return ExtraTreesClassifier(**options)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestClassifier
 
 from quorate.members.forest import Forest, ForestParams
@@ -23,5 +21,5 @@ class RandomForest(Forest):
 
     Params: ClassVar[type[LearnerParams]] = RandomForestParams
 
-    def estimator(self, *, seed: int, y: NDArray[np.int64]) -> Any:
-        return RandomForestClassifier(**self.options(seed=seed))
+    def forest(self, **options: Any) -> Any:
+        return RandomForestClassifier(**options)
