@@ -41,7 +41,7 @@ Members = Mapping[str, str | Mapping[str, Any] | BaseEstimator]
 DEFAULT_MEMBERS: dict[str, Members] = {
     "table": {
         "boosting": "gradient_boosting",
-        "trees": "extra_trees",
+        "trees": {"kind": "extra_trees", "min_samples_leaf": "auto", "max_features": "auto", "smoothing": 1},
         "logistic": {"kind": "logistic", "C": "auto"},
         "mlp": {"kind": "net", "arch": "mlp", "schedule": "one_cycle", "dropout": 0.1},
     },

@@ -52,7 +52,7 @@ class Forest(Learner):
     """Trees whose votes are averaged."""
 
     Params: ClassVar[type[LearnerParams]] = ForestParams
-    shapes: ClassVar[tuple[Shape, ...]] = ((1, "sqrt"), (1, 0.5), (5, 0.5))
+    shapes: ClassVar[tuple[Shape, ...]]
     """The shapes that `auto` tries; the first one is used if no rows can be held out."""
     encoding: ClassVar[Encoding] = "ordinal"
     trusted: ClassVar[tuple[str, ...]] = ("sklearn.tree._tree.Tree",)

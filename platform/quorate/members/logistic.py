@@ -25,6 +25,8 @@ PENALTIES = tuple(float(10 ** (power / 2)) for power in range(-8, 5))
 """The values of `C` that `auto` tries: from 1e-4 to 100, two per factor of ten."""
 SCIKIT_LEARNS = 1.0
 """scikit-learn's default of `C`."""
+_SEARCH = 3.0
+"""Cost of one inner fold's search, in fits on all rows. An assumption, not a measurement."""
 _WORSE = 2
 """The search ends after this number of values in a row that do not lower the loss. An assumption, not a
 measurement."""
