@@ -53,8 +53,14 @@ MEMBER_PARAMS: dict[str, dict[str, Any]] = {
     },
     "logistic": {"kind": "logistic", "C": "auto"},
     "svm": {"kind": "svm", "C": "auto", "calibration": "temperature"},
-    "extra_trees": {"kind": "extra_trees", "trees": 100, "max_features": 0.5},
-    "forest": {"kind": "random_forest", "trees": 100},
+    "extra_trees": {
+        "kind": "extra_trees",
+        "trees": 50,
+        "min_samples_leaf": "auto",
+        "max_features": "auto",
+        "smoothing": 1,
+    },
+    "forest": {"kind": "random_forest", "trees": 50, "smoothing": 1},
 }
 """Cheap forms of the members that `quorate init` writes for a table of this size, without the network."""
 

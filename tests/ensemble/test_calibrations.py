@@ -15,6 +15,7 @@ from tests.ensemble.samples import labels, member, softmax
 
 from quorate.ensemble.calibration_error import classwise_ece
 from quorate.ensemble.calibrator import calibration_from_json, calibration_to_json, calibrator_of
+from quorate.ensemble.dependence import INDEPENDENT, Dependence
 from quorate.ensemble.metrics import nll
 from quorate.registry import CALIBRATIONS
 
@@ -143,6 +144,25 @@ def test_matrix_scaling_is_that_of_the_library_of_its_authors(rows):
     # the library mixes a uniform distribution into its temperature scaling, which shows where probabilities are small
     np.testing.assert_allclose(fitted.apply(proba), reference.predict_proba(proba), atol=0.01)
     assert nll(fitted.apply(proba), y) == pytest.approx(nll(reference.predict_proba(proba), y), abs=1e-3)
+
+
+def test_auto_takes_the_matrix_only_where_it_is_better_beyond_noise():
+    kinds = [calibrator("auto").fit(proba=proba, y=y).kind for proba, y in (sample(rows=300), confused(0, rows=3000))]
+
+    assert kinds == ["temperature", "matrix"]
+
+
+def test_auto_does_not_choose_on_rows_of_the_groups_that_it_was_fitted_on():
+    rng = np.random.default_rng(0)
+    proba, y = rng.dirichlet(np.ones(4), 25).repeat(40, axis=0), rng.integers(0, 4, 25).repeat(40)
+    groups = np.arange(25).repeat(40)
+
+    kinds = [
+        calibrator("auto").fit_dependent(proba=proba, y=y, dependence=dependence).kind
+        for dependence in (INDEPENDENT, Dependence(groups))
+    ]
+
+    assert kinds == ["matrix", "temperature"]
 
 
 def test_matrix_scaling_with_a_large_penalty_is_temperature_scaling():
