@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tests.benchmarks.known_data import opened, sample
+from tests.benchmarks.known_data import training_rows
 
 from quorate.data.features import Matrix, fit_features
 from quorate.data.splitting import make_folds
@@ -78,7 +78,7 @@ def params_of(kind: str, values: Values, x: Matrix) -> dict[str, Any]:
 
 
 def measure(data: str, kinds: list[str], done: set[str]) -> Iterator[dict[str, Any]]:
-    rows = sample(opened(data)[0], ROWS[data])
+    rows = training_rows(data, ROWS[data])
     folds = make_folds(rows.y, ValidationSpec(scheme="kfold", folds=3), 0).folds[: 1 if len(rows) > FEW else PARTS]
     for (number, fold), kind in itertools.product(enumerate(folds), kinds):
         made = MEMBERS.get(kind)

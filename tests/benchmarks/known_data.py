@@ -36,38 +36,30 @@ SOURCES: dict[str, dict[str, Any]] = {
     },
 }
 
-FLOWERS, SIDE = 600, 128
-"""Number of training photographs of flowers, and the side of their centre crop in pixels."""
+SIDE = 128
+"""Side of the centre crop of a photograph, in pixels."""
 
 
 def opened(name: str) -> tuple[Dataset, Dataset]:
-    """The training rows and the test rows; flowers are the features of a frozen network."""
-    if name == "flowers":
-        return _flowers()
+    """The training rows and the test rows."""
     kind = DATASETS.get(SOURCES[name]["kind"])
     found = kind.open(kind.Params.model_validate(SOURCES[name]))
     assert found.test is not None
     return found.train, found.test
 
 
-def _flowers() -> tuple[Dataset, Dataset]:
+def training_rows(name: str, most: int) -> Dataset:
+    """At most `most` training rows, stratified by class; `flowers` are the features of a frozen network."""
+    if name != "flowers":
+        return sample(opened(name)[0], most)
     kind = DATASETS.get("image_folder")
-    folders = {"train": DATA / "flowers" / "train", "test": DATA / "flowers" / "val"}
-    found = kind.open(kind.Params.model_validate({"kind": "image_folder", **folders, "size": SIDE}))
-    assert found.test is not None
-    weights = DATA / "weights" / "tf_efficientnet_lite0.in1k.safetensors"
+    folder = DATA / "flowers" / "train"
+    rows = kind.open(kind.Params.model_validate({"kind": "image_folder", "train": folder, "size": SIDE})).train
+    rows = sample(rows, most)
+    weights, shape = DATA / "weights" / "tf_efficientnet_lite0.in1k.safetensors", (SIDE, SIDE, 3)
     backbone = Backbone(arch="timm/tf_efficientnet_lite0", weights=weights)
-
-    def features(rows: Dataset) -> Dataset:
-        extract = extractor(
-            backbone,
-            (SIDE, SIDE, 3),
-            prepare(backbone, (SIDE, SIDE, 3), weights=weights),
-            backbone.numerics((SIDE, SIDE, 3)),
-        )
-        return Dataset(infer_inputs(vectors_of(rows.x, extract).astype(np.float64)), rows.y, rows.class_names)
-
-    return features(sample(found.train, FLOWERS)), features(found.test)
+    extract = extractor(backbone, shape, prepare(backbone, shape, weights=weights), backbone.numerics(shape))
+    return Dataset(infer_inputs(vectors_of(rows.x, extract).astype(np.float64)), rows.y, rows.class_names)
 
 
 def joined(first: Dataset, second: Dataset) -> Dataset:

@@ -41,7 +41,7 @@ from quorate.spec import ValidationSpec
 SETS = {"soybean": None, "vehicle": None, "adult": 500, "satellite": 500, "letter": 500, "dna": 500}
 """Number of training rows; None takes 70 % of all rows."""
 TEST_ROWS = 1000
-SPLITS, FOLDS = 10, 5
+SPLITS, FOLDS = 10, 3
 MEMBER_PARAMS: dict[str, dict[str, Any]] = {
     "boosting": {
         "kind": "gradient_boosting",

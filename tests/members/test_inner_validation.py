@@ -195,8 +195,8 @@ def test_a_search_costs_more_than_a_fit(kind):
 
 
 def test_wrong_labels_need_larger_leaves():
-    clean, noisy = (rows_of(rows=400, columns=8, useful=6, wrong=wrong) for wrong in (0.0, 0.6))
-    params = {"kind": "extra_trees", "trees": 50, "min_samples_leaf": "auto", "smoothing": 1}
+    clean, noisy = (rows_of(rows=300, columns=2, wrong=wrong) for wrong in (0.0, 0.5))
+    params = {"kind": "extra_trees", "trees": 30, "min_samples_leaf": "auto", "smoothing": 1}
 
     leaves = [trained(params, data, data).chosen["min_samples_leaf"] for data in (clean, noisy)]
 

@@ -22,7 +22,7 @@ class ExtraTrees(Forest):
 
     Params: ClassVar[type[LearnerParams]] = ExtraTreesParams
     # Measured over seven data sets: docs/defaults.md, Forests.
-    shapes: ClassVar[tuple[Shape, ...]] = ((1, "sqrt"), (1, 0.5), (3, "sqrt"), (3, 0.5))
+    shapes: ClassVar[tuple[Shape, ...]] = ((1, "sqrt"), (3, 0.5))
 
     @classmethod
     def cost(cls, params: Any, *, signature: Signature, rows: int, n_classes: int) -> float:
