@@ -194,13 +194,16 @@ def test_a_search_costs_more_than_a_fit(kind):
     assert plain < searched
 
 
-def test_wrong_labels_need_larger_leaves():
-    clean, noisy = (rows_of(rows=300, columns=2, wrong=wrong) for wrong in (0.0, 0.5))
+def test_stripes_need_small_leaves_and_noise_needs_large_ones():
+    random = np.random.default_rng(0)
+    x = random.uniform(size=(300, 1))
+    stripes = np.floor(40 * x[:, 0]) % 2
+    noise = random.uniform(size=300) < np.where(x[:, 0] < 0.5, 0.3, 0.7)
     params = {"kind": "extra_trees", "trees": 30, "min_samples_leaf": "auto", "smoothing": 1}
 
-    leaves = [trained(params, data, data).chosen["min_samples_leaf"] for data in (clean, noisy)]
+    chosen = [trained(params, data, data).chosen for data in (data_of(x, stripes), data_of(x, noise))]
 
-    assert leaves[0] < leaves[1]
+    assert [each["min_samples_leaf"] for each in chosen] == [1, 3]
 
 
 def test_votes_for_every_class_smooth_a_forest():
