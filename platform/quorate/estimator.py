@@ -41,8 +41,8 @@ Members = Mapping[str, str | Mapping[str, Any] | BaseEstimator]
 DEFAULT_MEMBERS: dict[str, Members] = {
     "table": {
         "boosting": "gradient_boosting",
-        "trees": "extra_trees",
-        "logistic": "logistic",
+        "trees": {"kind": "extra_trees", "min_samples_leaf": "auto", "max_features": "auto", "smoothing": 1},
+        "logistic": {"kind": "logistic", "C": "auto"},
         "mlp": {"kind": "net", "arch": "mlp", "schedule": "one_cycle", "dropout": 0.1},
     },
     "image": {

@@ -21,7 +21,6 @@ def table_candidates(*, rows: int, twice: bool) -> tuple[MemberCandidate, ...]:
 
     `twice` is true if each class has at least two training rows in every fold.
     """
-    leaf = 5 if rows >= 2000 else 2
     boosting = {"kind": "gradient_boosting"}
     wanted = min(40, max(5, round(_STEPS / rows)))
     candidates = [
@@ -35,12 +34,22 @@ def table_candidates(*, rows: int, twice: bool) -> tuple[MemberCandidate, ...]:
             copies=3,
             core=True,
         ),
-        MemberCandidate("logistic", "linear, fast, well calibrated", ({"kind": "logistic"},)),
+        MemberCandidate(
+            "logistic",
+            "linear, fast; its penalty is chosen on held-out training rows",
+            ({"kind": "logistic", "C": "auto"}, {"kind": "logistic"}),
+        ),
         MemberCandidate(
             "extra_trees",
-            "trees with random thresholds",
+            "trees with random thresholds; their leaves are chosen on held-out training rows",
             tuple(
-                {"kind": "extra_trees", "trees": trees, "min_samples_leaf": leaf, "max_features": 0.5}
+                {
+                    "kind": "extra_trees",
+                    "trees": trees,
+                    "min_samples_leaf": "auto",
+                    "max_features": "auto",
+                    "smoothing": 1,
+                }
                 for trees in (300, 100)
             ),
         ),
@@ -70,7 +79,7 @@ def table_candidates(*, rows: int, twice: bool) -> tuple[MemberCandidate, ...]:
         MemberCandidate(
             "forest",
             "bagged trees",
-            tuple({"kind": "random_forest", "trees": trees, "min_samples_leaf": leaf} for trees in (300, 100)),
+            tuple({"kind": "random_forest", "trees": trees, "smoothing": 1} for trees in (300, 100)),
         ),
     ]
     if rows >= DEEP_ROWS:

@@ -63,6 +63,8 @@ class Learner(Member):
         self.signature = signature
         self.n_classes = n_classes
         self.history: list[dict[str, float]] = []
+        self.chosen: dict[str, float] = {}
+        """The parameters that were chosen on held-out training rows (`auto`), by name; part of the history."""
         self.features: Features
         self.model: Any = None
 
@@ -126,7 +128,8 @@ class Learner(Member):
         with threadpool_limits(context.numerics.threads):
             self.learn(x, train, weight=row_weights(train, self.params), context=context)
             figures = self._figures("train", x, train.y) | self._figures("valid", self.features(valid.x), valid.y)
-        self.history = [figures | {"seconds": time.perf_counter() - started}]
+        chosen = {f"chosen_{name}": value for name, value in self.chosen.items()}
+        self.history = [figures | chosen | {"seconds": time.perf_counter() - started}]
         context.report(self.history[0], dict)
         return self
 
@@ -144,6 +147,7 @@ class Learner(Member):
             params=self.params.model_copy(update={"features": None}),  # the features save the backbone's other settings
             n_classes=self.n_classes,
             features=self.features.save(folder),
+            **({"chosen": self.chosen} if self.chosen else {}),
             **self.write_model(folder),
         )
 
@@ -154,6 +158,7 @@ class Learner(Member):
         features = load_any_features(folder, header["features"])
         member = cls(params, signature=features.signature, n_classes=header["n_classes"])
         member.features = features
+        member.chosen = header.get("chosen", {})
         member.read_model(folder, header)
         member.check()
         return member
