@@ -29,6 +29,7 @@ class Logistic(Learner):
     """A linear model with softmax and L2 penalty, fitted by L-BFGS."""
 
     Params: ClassVar[type[LearnerParams]] = LogisticParams
+    seeded: ClassVar[bool] = False
 
     @classmethod
     def cost(cls, params: Any, *, signature: Signature, rows: int, n_classes: int) -> float:
