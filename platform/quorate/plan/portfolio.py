@@ -34,6 +34,7 @@ class PortfolioEntry(Spec):
     rows: tuple[int, int] = (0, 1_000_000_000)
     sides: tuple[int, int] = (0, 1_000_000_000)
     rows_seen: int | None = Field(None, ge=1)
+    cheaper: dict[str, Any] = Field(default_factory=dict)
 
     @property
     def is_installed(self) -> bool:
@@ -46,11 +47,17 @@ class PortfolioEntry(Spec):
         side = min(signature.shape[:2]) if isinstance(signature, ImageSignature) else 0
         return self.rows[0] <= rows <= self.rows[1] and self.sides[0] <= side <= self.sides[1]
 
+    def epochs(self, of: Of, rows: int) -> int | None:
+        """The number of epochs of a network for `rows` training rows; None for other kinds."""
+        if self.rows_seen is None:
+            return None
+        return min(_MOST_EPOCHS, max(_LEAST_EPOCHS[of], round(self.rows_seen / rows)))
+
     def member(self, of: Of, rows: int) -> dict[str, Any]:
         """The parameters of the member for `rows` training rows, as in a job file."""
-        if self.rows_seen is None:
+        epochs = self.epochs(of, rows)
+        if epochs is None:
             return dict(self.params)
-        epochs = min(_MOST_EPOCHS, max(_LEAST_EPOCHS[of], round(self.rows_seen / rows)))
         own: dict[str, Any] = {**self.params, **batch_size(rows), "epochs": epochs}
         if of == "table" and rows >= _LARGE_ROWS:
             own |= {"batch_size": _LARGE_BATCH, "lr": self.params["lr"] * _LARGE_BATCH / _USUAL_BATCH}
