@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_wine
 from sklearn.metrics import log_loss
 from tests.execution import odd_members  # noqa: F401  (registers a kind)
 from tests.jobs import SMALL, Here
 from tests.tiny import LAPTOP, alone, plan_of, spec_of, tiny_data, two_folds
 
 from quorate.bundle import Bundle
+from quorate.data.table import Table
 from quorate.ensemble.combination import AS_IT_IS, Combination
 from quorate.execution.local import LocalExecutor
 from quorate.job import additions
@@ -25,7 +27,6 @@ from quorate.job.progress import JobProgress
 from quorate.plan.planner import make_plan, recipes_of
 from quorate.plan.portfolio import PortfolioEntry
 from quorate.plan.tasks import JobData
-from quorate.registry import DATASETS
 from quorate.results.results import Fit
 from quorate.runs.folder import RunFolder
 from quorate.spec import Job
@@ -163,54 +164,59 @@ def small_portfolio(monkeypatch: pytest.MonkeyPatch, *members: dict[str, Any]) -
 def test_a_job_keeps_what_lowers_its_loss_and_ends_after_two_additions_that_do_not(
     here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    better = {"kind": "svm", "C": 10}
-    small_portfolio(monkeypatch, better, {"kind": "odd", "price": 2}, {"kind": "odd", "price": 3}, {"kind": "knn"})
-    job = {**GROWING, "members": {"logistic": {"kind": "logistic"}, "odd": {"kind": "odd", "copies": 2}}}
+    better = {"kind": "logistic"}
+    same = [{"kind": "logistic", "max_iter": 1000 + more} for more in (1, 2)]
+    small_portfolio(monkeypatch, better, *same, {"kind": "knn"})
+    job = {**GROWING, "members": {"odd": {"kind": "odd"}}}
 
     board = here.run(job, "execution.budget=1h")
 
-    # then: the SVM is added, the two that predict the same as a member are not, and nothing else is tried
+    # then: what predicts better than the frequencies of the classes is added, and what predicts the same is not
     growth = board["growth"]
     assert [(row["name"], row["added"]) for row in growth["tried"]] == [
+        ("odd.2", False),
         ("entry0", True),
         ("entry1", False),
         ("entry2", False),
     ]
     assert growth["ended"] == "2 additions in a row brought nothing"
-    assert [row["name"] for row in board["members"]] == ["logistic", "odd", "odd.2", "entry0"]
-    assert board["tasks"] == {"total": 8, "trained": 8, "reused": 0, "failed": 0}
+    assert [row["name"] for row in board["members"]] == ["odd", "entry0"]
+    assert board["tasks"] == {"total": 4, "trained": 4, "reused": 0, "failed": 0}
     assert "entry0 added: cross-fitted loss" in here.said and "nothing more is added: 2 additions" in here.said
     # then: the loss is that of the saved predictions
     arrays = np.load(here.newest_run() / "oof.npz")
-    assert growth["tried"][0]["loss"] == pytest.approx(log_loss(arrays["y"], arrays["ensemble"]), abs=1e-5)
-    assert growth["tried"][0]["loss"] < growth["loss"]
+    assert growth["tried"][1]["loss"] == pytest.approx(log_loss(arrays["y"], arrays["ensemble"]), abs=1e-5)
+    assert growth["tried"][1]["loss"] < growth["loss"]
 
     # when: a job file asks for the same members
     asked = here.run({**job, "grow": False, "members": {**job["members"], "entry0": better}})
 
     # then: nothing is trained, and the ensemble is the same
-    assert asked["tasks"] == {"total": 8, "trained": 0, "reused": 8, "failed": 0}
-    assert asked["ensemble"] == board["ensemble"]
+    assert asked["tasks"] == {"total": 4, "trained": 0, "reused": 4, "failed": 0}
+    assert asked["oof_sha256"] == board["oof_sha256"] and asked["ensemble"] == board["ensemble"]
     assert "growth" not in asked
 
     # when: the growing job is started again
     again = here.run(job, "execution.budget=1h")
 
     # then: it finds its additions in the store, also those that brought nothing
-    assert again["tasks"] == {"total": 8, "trained": 0, "reused": 8, "failed": 0}
+    assert again["tasks"] == {"total": 4, "trained": 0, "reused": 4, "failed": 0}
     assert again["growth"] == growth and again["ensemble"] == board["ensemble"]
 
 
 def test_the_record_of_a_grown_run_names_its_members(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
-    small_portfolio(monkeypatch, {"kind": "svm", "C": 10})
+    small_portfolio(monkeypatch, {"kind": "extra_trees", "trees": 50}, {"kind": "logistic"})
 
     board = here.run({**GROWING, "members": {"trees": {"kind": "random_forest", "trees": 3}}}, "execution.budget=1h")
 
     spec = RunFolder(here.newest_run()).spec()
     copies = sum(row["name"].startswith("trees") for row in board["members"])
     assert copies > 1, "three trees vary much, so another three help"
-    assert spec.members["trees"].copies == copies and spec.members["entry0"].C == 10
-    assert recipes_of(spec, [row["name"] for row in board["members"]]) == (*(["trees"] * copies), "entry0")
+    assert spec.members["trees"].copies == copies and spec.members["entry0"].trees == 50
+    assert recipes_of(spec, [row["name"] for row in board["members"]])[: copies + 1] == (
+        *(["trees"] * copies),
+        "entry0",
+    )
     text = (here.newest_run() / "leaderboard.txt").read_text()
     assert "additions lowered the cross-fitted loss from" in text and "ended because" in text
 
@@ -260,16 +266,21 @@ def test_without_a_budget_or_without_grow_nothing_is_added(here: Here, change: d
 
 @pytest.mark.system
 def test_a_small_job_grows_from_the_portfolio_and_its_bundle_has_the_members(here: Here) -> None:
-    board = here.run(GROWING, "execution.budget=1h", pictures=True)
+    wine = load_wine(as_frame=True).frame.sample(frac=1, random_state=0)
+    wine.to_csv(here.folder / "wine.csv", index=False)
+    data = {"kind": "csv", "train": "wine.csv", "label": "target"}
+    members = {"trees": {"kind": "random_forest", "trees": 5}}
+
+    board = here.run({**GROWING, "data": data, "members": members}, "execution.budget=1h", pictures=True)
 
     added = [row["name"] for row in board["growth"]["tried"] if row["added"]]
-    assert added and {*added, "forest", "logistic"} == {row["name"] for row in board["members"]}
+    assert added and {*added, "trees"} == {row["name"] for row in board["members"]}
     losses = [board["growth"]["loss"], *(row["loss"] for row in board["growth"]["tried"] if row["added"])]
     assert losses == sorted(losses, reverse=True) and len(set(losses)) == len(losses)
     assert board["ensemble"]["oof"]["nll"] == pytest.approx(losses[-1], abs=1e-5)
     weighted = {row["name"] for row in board["members"] if row["weight"] > 0}
     bundle = Bundle.load(here.newest_run() / "bundle")
-    digits = DATASETS.get("digits").open(DATASETS.get("digits").Params()).test
-    assert set(bundle.predict(digits.x.take(np.arange(5)), members=True).members or {}) == weighted
+    table = Table.of(wine.drop(columns="target"), bundle.signature)
+    assert set(bundle.predict(table, members=True).members or {}) == weighted
     page = (here.newest_run() / "report.html").read_text()
     assert "<h3>Growth</h3>" in page and all(name in page for name in added)

@@ -9,7 +9,9 @@ def as_lines(growth: LeaderboardGrowth) -> list[str]:
     """The lines for the `growth` of a leaderboard."""
     added = [one for one in growth.tried if one.added]
     useless = [one.name for one in growth.tried if not one.added and one.loss is not None]
-    lines = [f"grown: {len(added)} of {len(growth.tried)} additions lowered the cross-fitted loss"]
+    lines = ["grown: nothing was tried"]
+    if growth.tried:
+        lines = [f"grown: {len(added)} of {len(growth.tried)} additions lowered the cross-fitted loss"]
     if added:
         lines[0] += f" from {_number(growth.loss)} to {_number(added[-1].loss)}: {', '.join(map(_named, added))}"
     if useless:
