@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from dataclasses import replace
@@ -21,7 +22,7 @@ from quorate.data.table import Table
 from quorate.ensemble.combination import AS_IT_IS, Combination
 from quorate.execution.local import LocalExecutor
 from quorate.job import additions
-from quorate.job.additions import COPY, Additions, with_additions
+from quorate.job.additions import COPY, Addition, Additions, with_additions
 from quorate.job.composition import Composition, compose
 from quorate.job.progress import JobProgress
 from quorate.plan.planner import make_plan, recipes_of
@@ -60,6 +61,10 @@ def composed(members: str, *, losses: dict[str, float]) -> Composition:
     return compose(Job(spec, Source("", {}, {})), plan, work, LocalExecutor, None)
 
 
+def proposed(additions: Additions, made: Composition, number: int) -> list[Addition]:
+    return list(itertools.islice(additions.proposals(made), number))
+
+
 def with_weights(made: Composition, **weights: float) -> Composition:
     found = np.array([weights.get(label, 0.0) for label in made.plan.labels])
     combination = Combination("calibrated_greedy", found, [AS_IT_IS] * len(found))
@@ -74,7 +79,7 @@ def test_copies_of_the_members_with_most_weight_and_entries_of_the_portfolio_tak
     )
     made = with_weights(made, light=0.3, heavy=0.4, alike=0.3)
 
-    first = Additions(made).next(made, 5)
+    first = proposed(Additions(made), made, 5)
 
     assert [one.label for one in first][::2] == ["heavy.2", "light.2", first[4].label]
     assert [one.source == COPY for one in first] == [True, False, True, False, False], (
@@ -90,7 +95,7 @@ def test_a_member_with_three_copies_gains_less_from_another_than_one_with_half_o
     )
     made = with_weights(made, many=0.25, **{"many.2": 0.2, "many.3": 0.2, "one": 0.35})
 
-    (first,) = Additions(made).next(made, 1)
+    (first,) = proposed(Additions(made), made, 1)
 
     # 0.65 / (3 * 4) < 0.35 / (1 * 2)
     assert first.label == "one.2"
@@ -99,18 +104,18 @@ def test_a_member_with_three_copies_gains_less_from_another_than_one_with_half_o
 def test_a_copy_that_brought_nothing_is_the_last_of_its_member() -> None:
     made = composed("{trees: {kind: random_forest}}", losses={"trees": 0.5})
     proposals = Additions(made)
-    (copy,) = proposals.next(made, 1)
+    (copy,) = proposed(proposals, made, 1)
 
     proposals.is_useless(copy)
 
     assert copy.label == "trees.2"
-    assert all(one.source != COPY for one in proposals.next(made, 2))
+    assert all(one.source != COPY for one in proposed(proposals, made, 2))
 
 
 def test_an_entry_that_the_job_has_under_any_name_is_not_proposed() -> None:
-    every = Additions(made := composed("{alone: {kind: logistic}}", losses={"alone": 0.5})).next(made, 50)
+    every = proposed(Additions(made := composed("{alone: {kind: logistic}}", losses={"alone": 0.5})), made, 50)
     made = composed("{mine: {kind: random_forest}}", losses={"mine": 0.5})
-    left = [one for one in Additions(made).next(made, 50) if one.source != COPY]
+    left = [one for one in proposed(Additions(made), made, 50) if one.source != COPY]
 
     assert "random_forest" in {one.params.kind for one in every}
     assert "random_forest" not in {one.params.kind for one in left}
@@ -119,7 +124,7 @@ def test_an_entry_that_the_job_has_under_any_name_is_not_proposed() -> None:
 def test_a_name_of_the_portfolio_that_the_job_uses_for_another_member_gets_a_number() -> None:
     made = composed("{svm: {kind: logistic}}", losses={"svm": 0.5})
 
-    found = Additions(made).next(made, 50)
+    found = proposed(Additions(made), made, 50)
 
     assert [one.member for one in found if one.params.kind == "svm"] == ["svm-2"]
 
@@ -127,7 +132,7 @@ def test_a_name_of_the_portfolio_that_the_job_uses_for_another_member_gets_a_num
 def test_a_network_of_the_portfolio_is_augmented_like_those_of_the_job() -> None:
     made = composed("{mine: {kind: net, arch: mlp, augment: {mirror: true, crop: 2}}}", losses={"mine": 0.5})
 
-    networks = [one.params for one in Additions(made).next(made, 50) if one.params.kind == "net"]
+    networks = [one.params for one in proposed(Additions(made), made, 50) if one.params.kind == "net"]
 
     assert len(networks) > 2
     assert {json.dumps(one.augment.model_dump(mode="json")) for one in networks} == {
@@ -137,7 +142,7 @@ def test_a_network_of_the_portfolio_is_augmented_like_those_of_the_job() -> None
 
 def test_a_grown_member_has_the_keys_that_the_job_file_would_have_given_it() -> None:
     made = composed("{trees: {kind: random_forest}}", losses={"trees": 0.5})
-    copy, entry = Additions(made).next(made, 2)
+    copy, entry = proposed(Additions(made), made, 2)
 
     grown = make_plan(with_additions(made.job, [copy, entry]).spec, made.plan.context, alone(LAPTOP))
 
@@ -219,6 +224,15 @@ def test_the_record_of_a_grown_run_names_its_members(here: Here, monkeypatch: py
     )
     text = (here.newest_run() / "leaderboard.txt").read_text()
     assert "additions lowered the cross-fitted loss from" in text and "ended because" in text
+
+
+def test_what_does_not_fit_into_the_budget_is_passed_over(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    small_portfolio(monkeypatch, {"kind": "odd", "price": 100_000}, {"kind": "extra_trees", "trees": 30})
+
+    board = here.run({**GROWING, "members": {"odd": {"kind": "odd"}}}, "execution.budget=300s")
+
+    assert [row["name"] for row in board["growth"]["tried"]][:2] == ["odd.2", "entry1"]
+    assert "entry1" in [row["name"] for row in board["members"]]
 
 
 def test_there_is_no_addition_that_does_not_fit_into_the_budget(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:

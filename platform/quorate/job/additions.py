@@ -48,18 +48,18 @@ class Additions:
         self._useless: set[str] = set()
         """Members of which a further copy brought nothing."""
 
-    def next(self, made: Composition, number: int) -> list[Addition]:
-        """The next additions, at most `number` of them; entries of the portfolio are proposed once."""
-        copies, additions = list(self._copies(made)), list[Addition]()
-        while len(additions) < number:
-            before = len(additions)
-            additions += copies[:1]
-            del copies[:1]
-            if len(additions) < number and (entry := self._entry(with_additions(made.job, additions))) is not None:
-                additions.append(entry)
-            if len(additions) == before:
-                break
-        return additions
+    def proposals(self, made: Composition) -> Iterator[Addition]:
+        """The next additions; an entry of the portfolio that was proposed is not proposed again."""
+        copies = iter(list(self._copies(made)))
+        while True:
+            copy = next(copies, None)
+            if copy is not None:
+                yield copy
+            entry = self._entry(made.job)
+            if entry is not None:
+                yield entry
+            if copy is None and entry is None:
+                return
 
     def is_useless(self, addition: Addition) -> None:
         """Note that an addition brought nothing: there are no further copies of its member."""

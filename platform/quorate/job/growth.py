@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -82,12 +82,9 @@ class Growth:
 
         They are as many as keep the workers busy, and those that do not fit into the remaining time are left out.
         """
-        proposed = additions.next(made, self._number(made.plan))
-        if not proposed:
-            self._ended = "there was nothing left to add"
-        chosen: list[Addition] = []
-        plan, loads, late = made.plan, list[Load](), ""
-        for addition in proposed:
+        number, chosen = self._number(made.plan), list[Addition]()
+        plan, loads, late = made.plan, list[Load](), dict[str, float]()
+        for addition in additions.proposals(made):
             try:
                 full = self._planned(with_additions(made.job, [*chosen, addition]), made)
             except SpecError as error:  # these data are not for this member
@@ -97,18 +94,28 @@ class Growth:
             seconds = makespan([], sorted(added, reverse=True)) + (len(chosen) + 1) * made.ensemble.seconds
             if seconds <= self._budget.training_left():
                 chosen, plan, loads = [*chosen, addition], full, added
-            else:
-                late = late or f"{addition.label} takes about {format_duration(math.ceil(seconds))}"
-        if late and not chosen:
-            left = format_duration(max(math.floor(self._budget.training_left()), 0))
-            self._ended = f"the time was up: {late}, and {left} were left for training"
+            elif not chosen:
+                late[addition.label] = seconds
+            if len(chosen) == number:
+                break
+        if not chosen:
+            self._ended = self._why_none(late)
         return chosen, plan
+
+    def _why_none(self, late: Mapping[str, float]) -> str:
+        """Why there is no further addition; `late` are the seconds of those that do not fit into the remaining time."""
+        if not late:
+            return "there was nothing left to add"
+        quickest, left = min(late, key=late.__getitem__), max(math.floor(self._budget.training_left()), 0)
+        takes = f"{quickest} takes about {format_duration(math.ceil(late[quickest]))}"
+        return f"the time was up: {takes}, and {format_duration(left)} were left for training"
 
     def _number(self, plan: Plan) -> int:
         """Number of additions that keep the workers busy."""
         executor, fits = self._opened(), len(plan.context.folds)
         most = self._trainer.job.spec.execution.workers or math.inf
-        workers = int(max(1, min(most, *(executor.slots(task.resources) for task in plan.runs))))
+        slots = (executor.slots(resources) for resources in {task.resources for task in plan.runs})
+        workers = int(max(1, min(most, *slots)))
         for number in range(1, _MOST_TOGETHER):
             if number * fits >= _BUSY * workers * math.ceil(number * fits / workers):
                 return number
@@ -156,7 +163,6 @@ class Growth:
             self._fruitless += 1
             additions.is_useless(addition)
             self._forget(tasks)
-            self._trainer.tracker.not_added(labels)
         verdict = "added" if better else "brings nothing"
         self._say(f"{addition.label} {verdict}: cross-fitted loss {made.loss:.4f} -> {other.loss:.4f}")
         found = round(other.loss, 6)
@@ -174,9 +180,7 @@ class Growth:
         missing = any(task.key not in self._work.fits for task in tasks)
         if missing or not tested or self._budget.training_left() < made.ensemble.seconds:
             self._ended = "the time was up"
-            return (
-                "there was no time for its test predictions" if not (missing or tested) else "there was no time for it"
-            )
+            return "there was no time " + ("for it" if missing or tested else "for its test predictions")
         return ""
 
     def _reject(self, addition: Addition, problem: str) -> None:
@@ -189,7 +193,8 @@ class Growth:
         """Remove what the job knows of tasks that its plan does not have; finished ones stay in the store."""
         for task in tasks:
             for known in (self._work.fits, self._work.tests, self._work.failures, self._work.late):
-                known.pop(task.key, None)  # type: ignore[attr-defined]
+                known.pop(task.key, None)
+        self._trainer.tracker.not_added({task.label for task in tasks})
 
 
 def _labels_of(addition: Addition, plan: Plan) -> Collection[str]:
