@@ -17,6 +17,7 @@ from tests.execution import odd_members  # noqa: F401  (registers a kind)
 from tests.jobs import SMALL, Here
 from tests.tiny import LAPTOP, alone, plan_of, spec_of, tiny_data, two_folds
 
+from quorate import EnsembleClassifier
 from quorate.bundle import Bundle
 from quorate.data.table import Table
 from quorate.ensemble.combination import AS_IT_IS, Combination
@@ -298,3 +299,12 @@ def test_a_small_job_grows_from_the_portfolio_and_its_bundle_has_the_members(her
     assert set(bundle.predict(table, members=True).members or {}) == weighted
     page = (here.newest_run() / "report.html").read_text()
     assert "<h3>Growth</h3>" in page and all(name in page for name in added)
+
+
+def test_the_classifier_grows_within_its_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    small_portfolio(monkeypatch, {"kind": "logistic"})
+
+    ensemble = EnsembleClassifier({"odd": {"kind": "odd"}}, budget="1h", grow=True, validation={"folds": 2})
+    ensemble.fit(*load_wine(return_X_y=True))
+
+    assert set(ensemble.leaderboard_["name"]) == {"ensemble", "odd", "entry0"}
