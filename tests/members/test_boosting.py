@@ -17,8 +17,9 @@ from tests.tiny import plan_of, tiny_data, tiny_table
 from quorate.data.dataset import Dataset
 from quorate.data.signature import Column, TableSignature
 from quorate.data.table import Table
-from quorate.members.boosting import Boosting
+from quorate.members.boosting import Boosting, boosting_cost
 from quorate.members.held_out import hold_out
+from quorate.registry import MEMBERS
 from quorate.spec.file import SpecError
 
 DATA, NEW = tiny_table(rows=400), tiny_table(rows=100, seed=1)
@@ -151,3 +152,15 @@ def test_the_error_for_a_missing_package_says_what_to_install(monkeypatch):
     assert "kind: xgboost requires the package xgboost; install it: " in str(error.value)
     assert "pip install" in str(error.value)
     assert "xgboost<" in str(error.value), "the requirement with its bounds, as the package's metadata have it"
+
+
+def test_the_estimated_time_follows_the_rounds_that_early_stopping_leaves():
+    def seconds(**given):
+        params = MEMBERS.get("gradient_boosting").Params.model_validate({"kind": "gradient_boosting", **given})
+        return boosting_cost(params, size=18, rows=1_000, n_classes=4)
+
+    # (4 + 1000 / 2000) / 0.1 + 30 rounds of four trees, each of 0.5 ms and 20 ns per value
+    assert seconds(learning_rate=0.1) == pytest.approx(75 * 4 * (0.5e-3 + 20e-9 * 18_000))
+    assert seconds(learning_rate=0.01) == pytest.approx(480 * 4 * 0.86e-3)
+    assert seconds(learning_rate=0.01, iterations=200) == pytest.approx(200 * 4 * 0.86e-3), "no more than allowed"
+    assert seconds(learning_rate=0.1, patience=None) == pytest.approx(1000 * 4 * 0.86e-3), "all rounds"

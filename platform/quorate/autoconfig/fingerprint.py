@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from quorate.autoconfig.dependence import SplitHint
 from quorate.autoconfig.source import DataLocation
 from quorate.data.signature import ColumnKind
 
@@ -86,6 +87,8 @@ class TableFacts:
     columns: tuple[ColumnFacts, ...]
     """All columns except the label."""
     separator: str = ","
+    hints: tuple[SplitHint, ...] = ()
+    """Signs that rows depend on each other."""
 
 
 @dataclass(frozen=True)

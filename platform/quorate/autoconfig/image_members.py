@@ -8,6 +8,7 @@ from typing import Any
 from quorate.autoconfig.fingerprint import ImageFacts
 from quorate.autoconfig.selection import MemberCandidate
 from quorate.data.signature import ImageSignature
+from quorate.plan.portfolio import batch_size
 
 LARGE = 64
 """Minimum length of the shorter side, in pixels, for images to count as large. Large colour images count as
@@ -57,11 +58,6 @@ def wanted_epochs(rows: int) -> tuple[int, int]:
     """Minimum and desired number of epochs of a network trained from scratch; more rows need fewer epochs."""
     wanted = min(40, max(10, round(_STEPS / rows)))
     return max(2, wanted // 4), wanted
-
-
-def batch_size(rows: int) -> dict[str, int]:
-    """For few rows, a batch size below the default, so that an epoch has enough steps."""
-    return {} if rows >= 1000 else {"batch_size": 32 if rows >= 300 else 16}
 
 
 def pretrained(signature: ImageSignature, augment: dict[str, Any]) -> dict[str, Any]:

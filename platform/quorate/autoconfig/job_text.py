@@ -38,6 +38,7 @@ def job_text(fingerprint: Fingerprint, choices: JobChoices, *, base: Path, budge
                 )
             ]
         ),
+        as_yaml([CommentedEntry("grow", True, why="goes on within the budget while more members lower the loss")]),
         as_yaml(
             [
                 CommentedEntry(
@@ -116,6 +117,9 @@ def _table(facts: TableFacts) -> Iterator[CommentedEntry]:
     if facts.separator != ",":
         yield CommentedEntry("separator", facts.separator, why="the most frequent separator in the first line")
     yield CommentedEntry("label", _free(facts.label), why=f"a guess: {facts.guess}" if facts.guess else "")
+    for hint in facts.hints:
+        if hint.key is not None:
+            yield CommentedEntry(hint.key, _free(hint.column), why=f"{hint.why}; split by it if so", off=True)
     ignored = [column for column in facts.columns if column.ignore]
     if ignored:
         below = tuple(CommentedEntry(column.name, "ignore", why=column.ignore) for column in ignored)

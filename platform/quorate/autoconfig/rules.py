@@ -170,7 +170,7 @@ def _candidates(
     if isinstance(facts, ImageFacts):
         assert isinstance(signature, ImageSignature)
         return image_candidates(facts, signature, rows=rows, twice=twice, hub=hub)
-    return table_candidates(rows=rows, twice=twice)
+    return table_candidates(signature, rows=rows, twice=twice)
 
 
 def _name(fingerprint: Fingerprint) -> str:

@@ -48,6 +48,8 @@ def show_plan(job: Job, store: str, address: str | None, console: Console, *, as
         typer.echo(json_text(_plan_json(job, plan, done.keys(), features, groups, used)))
     else:
         _print_plan(plan, done.keys(), features, groups, used, console)
+        if can_grow(job):
+            console.print(_growth_text(plan), markup=False, highlight=False, soft_wrap=True)
 
 
 def _plan_json(
@@ -101,7 +103,23 @@ def _plan_json(
         "groups": [_group_json(group) for group in groups],
         "tasks": tasks,
     }
-    return said | ({"features": asked} if asked else {})
+    return said | ({"features": asked} if asked else {}) | ({"grows": True} if can_grow(job) else {})
+
+
+def can_grow(job: Job) -> bool:
+    """Whether the job adds members until its budget is used."""
+    return job.spec.grow and job.spec.execution.budget is not None
+
+
+def _growth_text(plan: Plan) -> str:
+    from quorate.plan.portfolio import portfolio
+
+    train, rows = plan.context.train, len(plan.context.folds[0].train)
+    count = len(portfolio(train.signature, rows))
+    return (
+        "within its budget, the job may add copies of these members and members of the portfolio (which has "
+        f"{count} for these data)"
+    )
 
 
 def _memory_json(memory: MemoryUse | None) -> dict[str, int] | None:

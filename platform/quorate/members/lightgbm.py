@@ -34,6 +34,8 @@ class LightgbmParams(BoostingParams):
     """Fraction of the rows used for each tree."""
     columns: float = Field(1.0, gt=0, le=1, validation_alias=named("columns", "feature_fraction", "colsample_bytree"))
     """Fraction of the features used for each tree."""
+    random_thresholds: bool = Field(False, validation_alias=named("random_thresholds", "extra_trees"))
+    """Whether each split uses the best of random thresholds, one per feature, instead of the best of all."""
 
 
 @MEMBERS.register("lightgbm")
@@ -59,6 +61,7 @@ class Lightgbm(Boosting):
             "bagging_fraction": p.rows,
             "bagging_freq": int(p.rows < 1),
             "feature_fraction": p.columns,
+            "extra_trees": p.random_thresholds,
             "seed": seed,
             "num_threads": threads,
             "deterministic": True,

@@ -47,6 +47,7 @@ class Logistic(Learner):
     """A linear model with softmax and L2 penalty, fitted by L-BFGS."""
 
     Params: ClassVar[type[LearnerParams]] = LogisticParams
+    seeded: ClassVar[bool] = False
 
     def __init__(self, params: Any, *, signature: Signature, n_classes: int) -> None:
         super().__init__(params, signature=signature, n_classes=n_classes)

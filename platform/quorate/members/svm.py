@@ -50,6 +50,7 @@ class Svm(Learner):
 
     Params: ClassVar[type[LearnerParams]] = SvmParams
     resamples: ClassVar[bool] = False
+    seeded: ClassVar[bool] = False
     trusted: ClassVar[tuple[str, ...]] = (
         "sklearn.calibration._CalibratedClassifier",
         "sklearn.calibration._SigmoidCalibration",

@@ -43,7 +43,7 @@ def make_plan(spec: JobSpec, context: JobData, places: Places, *, first_fold: in
     tasks = tuple(
         task
         for name, params in spec.members.items()
-        for task in _tasks(spec.seed, name, params, context, folds, places, notes)
+        for task in _tasks(spec, name, params, context, folds, places, notes)
     )
     tasks, extractions = with_memory(tasks, tuple(_feature_tasks(tasks, context, places)))
     return Plan(tasks, context, extractions, tuple(dict.fromkeys(notes)))
@@ -51,14 +51,22 @@ def make_plan(spec: JobSpec, context: JobData, places: Places, *, first_fold: in
 
 def recipes_of(spec: JobSpec, labels: Iterable[str]) -> tuple[str, ...]:
     """The recipe of each member by label; members that differ only in their seed have the same recipe."""
-    return tuple(_recipe(spec.members, *label.split(".")) for label in labels)
+    return tuple(_recipe(spec, *label.split(".")) for label in labels)
 
 
-def _recipe(members: Mapping[str, MemberParams], name: str, *rest: str) -> str:
+def _recipe(spec: JobSpec, name: str, *rest: str) -> str:
     """The recipe of a label that is split at its dots: member, copy (if copies differ by more than the seed), and view
     (if it has one)."""
-    params = members[name]
-    return ".".join([name, *(rest if params.copies == 1 or params.vary else rest[1:])])
+    params = spec.members[name]
+    numbered = params.copies > 1 and (not spec.grow or (bool(rest) and rest[0].isdigit()))
+    return ".".join([name, *(rest[1:] if numbered and not params.vary else rest)])
+
+
+def _label(spec: JobSpec, name: str, copy: int) -> str:
+    """The label of a copy. In a job that may grow, the first copy has the member's name, which stays when further
+    copies are added."""
+    alone = spec.members[name].copies == 1 or (spec.grow and copy == 0)
+    return name if alone else f"{name}.{copy + 1}"
 
 
 def hub_weights_of(params: MemberParams, signature: Signature) -> str | None:
@@ -92,7 +100,7 @@ def _feature_tasks(tasks: Sequence[FitTask], context: JobData, places: Places) -
 
 
 def _tasks(
-    job_seed: int,
+    spec: JobSpec,
     name: str,
     params: MemberParams,
     context: JobData,
@@ -108,10 +116,10 @@ def _tasks(
             resolved = _resolve(name, params.of_copy(copy), context, places)
             notes += resolved.placement.notes
         views = kind.views(resolved.params)
-        label = name if params.copies == 1 else f"{name}.{copy + 1}"
+        label = _label(spec, name, copy)
         for fold, fold_hash in folds.items():
             seed, numerics = (
-                derive_seed(job_seed, name, copy, fold),
+                derive_seed(spec.seed, name, copy, fold),
                 replace(resolved.placement.numerics[fold], pack=pack),
             )
             decides = {

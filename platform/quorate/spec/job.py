@@ -152,6 +152,9 @@ class JobSpec(Spec):
     """The models that the bundle predicts with: all fold models, the best of them, or models trained on all rows."""
     execution: ExecutionSpec = ExecutionSpec()
     """Where fit tasks run and how failures are handled."""
+    grow: bool = False
+    """Whether a job with `execution.budget` goes on when its members are finished: it adds copies and members of the
+    portfolio while they lower the cross-fitted loss of the ensemble."""
     tracking: TrackingSpec = TrackingSpec()
     """What is sent to MLflow."""
 
