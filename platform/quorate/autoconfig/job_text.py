@@ -51,6 +51,13 @@ def job_text(fingerprint: Fingerprint, choices: JobChoices, *, base: Path, budge
     return "\n".join(parts)
 
 
+def job_of_data(fingerprint: Fingerprint) -> Job:
+    """A job on these data, opened as `init` would open them, whose only member is a placeholder; raises `UserError` and
+    `SpecError`."""
+    data = {entry.key: entry.value for entry in _data(fingerprint, data_choices(fingerprint), Path())}
+    return validate(Source("", {"data": data, "members": {"knn": "knn"}}, {}), base=Path())
+
+
 def _head(fingerprint: Fingerprint) -> str:
     lines = [
         "# Written by quorate init. The comments explain each choice. Change a choice if you know a better one.",

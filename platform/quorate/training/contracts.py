@@ -3,7 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True)
+class HubWeights:
+    """Pretrained weights on a hub."""
+
+    url: str
+    """The address of the file, or of the folder that contains it."""
+    cache: Path
+    """The folder of this machine that holds what was downloaded."""
+    cached: Path | None
+    """The file in it; None if it was not downloaded yet."""
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.url).netloc
+
+    @classmethod
+    def of_file(cls, url: str, cache: Path) -> HubWeights:
+        """A file that is kept in `cache` under its own name."""
+        file = cache / Path(urlsplit(url).path).name
+        return cls(url, cache, file if file.is_file() else None)
 
 
 class Architecture:
@@ -20,6 +45,11 @@ class Architecture:
     def names() -> Sequence[str]:
         """Names of the members of a family, for a kind that is registered as a family, such as `timm/`."""
         return ()
+
+    @staticmethod
+    def hub_weights(params: Any) -> HubWeights | None:
+        """Where a hub has weights for these parameters; None if there are none. Nothing is asked."""
+        return None
 
 
 class Augmentation:
