@@ -112,7 +112,7 @@ def test_a_name_that_the_job_has_already_is_refused(networks, tmp_path):
     tree = choosing(networks, keep=1)
     tree["members"]["logistic-test_resnet-2"] = tree["members"]["logistic-test_resnet-3"] = {"kind": "knn"}
 
-    with pytest.raises(SpecError, match="becomes the member logistic-test_resnet-., which the job has too"):
+    with pytest.raises(SpecError, match=r"becomes the member logistic-test_resnet-\d, which the job has too"):
         Here(tmp_path).run(tree)
 
 
@@ -129,3 +129,18 @@ def test_a_dry_run_shows_every_network_until_the_features_are_known(networks, tm
     assert "the job keeps 1 of these 3 networks" in before.stderr
     tasks = json.loads(after.stdout)["tasks"]
     assert len(tasks) == 2 and all(task["finished"] for task in tasks)
+
+
+def test_the_report_shows_the_ranking_and_who_uses_what(networks, tmp_path):
+    here = Here(tmp_path)
+
+    here.run(choosing(networks, keep=1), pictures=True)
+
+    page = (here.newest_run() / "report.html").read_text()
+    section = page.partition('id="backbones"')[2].partition("</section>")[0]
+    saved = json.loads((here.newest_run() / "backbones.json").read_text())
+    assert [section.index(f"{one['probe_nll']:.4f}") for one in saved["networks"]] == sorted(
+        section.index(f"{one['probe_nll']:.4f}") for one in saved["networks"]
+    ), "the best first"
+    assert section.count('<td class="wrap">logistic</td>') == 1
+    assert "would choose the same networks without its validation rows" in section

@@ -44,7 +44,11 @@ def backbones(
     size: Annotated[
         int | None,
         typer.Option(
-            "--size", min=4, max=4096, metavar="PIXELS", help="Side of the networks' input. Default: that of the images."
+            "--size",
+            min=4,
+            max=4096,
+            metavar="PIXELS",
+            help="Side of the networks' input. Default: that of the images.",
         ),
     ] = None,
     hub: HubOption = None,
