@@ -12,6 +12,7 @@ from quorate.autoconfig.backbone_sources import FoundBackbone
 from quorate.data.dataset import Dataset
 from quorate.data.table import Table
 from quorate.errors import UserError
+from quorate.job.feature_ranking import names_of
 from quorate.members.backbone import Extractor, check_backbone, prepare
 from quorate.members.backbone_score import score_features
 
@@ -23,17 +24,14 @@ ROWS = 400
 class SampledBackbone:
     """A network, how well its features of the sample separate the classes, and how long they took."""
 
+    name: str
+    """A short name for members."""
     found: FoundBackbone
     probe_nll: float
     probe_accuracy: float
     knn_accuracy: float
     seconds: float
     """Core seconds per image, at the size of the network's input."""
-
-    @property
-    def name(self) -> str:
-        """A short name for members: the architecture without its family and tag."""
-        return self.found.backbone.arch.partition("/")[2].partition(".")[0]
 
 
 def rank_on_sample(found: Sequence[FoundBackbone], rows: Dataset, *, cores: int) -> list[SampledBackbone]:
@@ -45,7 +43,7 @@ def rank_on_sample(found: Sequence[FoundBackbone], rows: Dataset, *, cores: int)
     drawn = np.sort(np.random.default_rng(0).permutation(len(rows))[:ROWS])
     drawn = drawn[np.isin(rows.y[drawn], np.flatnonzero(np.bincount(rows.y[drawn]) > 1))]
     images, y, shape = rows.x.subset(drawn), rows.y[drawn], rows.x.shape
-    ranked = []
+    names, ranked = names_of(one.backbone for one in found), []
     for one in found:
         try:
             check_backbone(one.backbone, rows.signature)
@@ -59,7 +57,7 @@ def rank_on_sample(found: Sequence[FoundBackbone], rows: Dataset, *, cores: int)
         seconds = (time.monotonic() - started) * cores / len(drawn)
         scores = score_features(matrix, y, groups=None, seed=0)
         figures = (scores.probe_loss(), scores.probe_accuracy, scores.knn_accuracy())
-        ranked.append(SampledBackbone(one, *figures, seconds))
+        ranked.append(SampledBackbone(names[one.backbone], one, *figures, seconds))
     return sorted(ranked, key=lambda one: one.probe_nll)
 
 

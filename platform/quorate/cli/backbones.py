@@ -87,6 +87,8 @@ def backbones(
 
 def _job(data: str) -> Job:
     """The job whose data are ranked on: a job file, or the data as `init` would write them."""
+    from dataclasses import replace
+
     from quorate.autoconfig.inspection import inspect_data
     from quorate.autoconfig.job_text import job_of_data
     from quorate.autoconfig.source import find_source
@@ -97,7 +99,7 @@ def _job(data: str) -> Job:
         return load_job(Path(data))
     given = find_given(data, key="DATA")
     with given.shown_in_errors():
-        return job_of_data(inspect_data(find_source(*given.paths)))
+        return job_of_data(inspect_data(replace(find_source(*given.paths), given=given)))
 
 
 def _found(job: Job, networks: list[str], weights: str | None, size: int | None) -> FoundBackbones:

@@ -72,7 +72,8 @@ def candidate_vectors(
     if extraction.missing:
         with features_lease(runner.store, extraction.missing, runner.stop, say=runner.say):
             extraction = look_up(plan, plan.features, runner.results)  # another process may have held the lease
-            for event in _events(extraction.missing, extraction.networks, data, runner, spec, budget):
+            missing = extraction.missing
+            for event in _events(missing, extraction.networks, data, runner, spec, budget) if missing else ():
                 if isinstance(event, Featured):
                     outages.call(partial(runner.results.keep_features, event))
                     seconds[event.task.backbone] += event.seconds
