@@ -33,6 +33,7 @@ from quorate.execution.local import LocalExecutor
 from quorate.execution.stream import stream
 from quorate.members.backbone import Backbone
 from quorate.members.base import load_member
+from quorate.members.best_backbones import BestBackbones
 from quorate.members.boosting import BoostingParams
 from quorate.members.forest import ForestParams
 from quorate.members.learner import LearnerParams
@@ -104,6 +105,7 @@ PARTS: list[type[BaseModel]] = [
     CalibratingParams,
     LearnerParams,
     Backbone,
+    BestBackbones,
     ForestParams,
     BoostingParams,
     Tta,

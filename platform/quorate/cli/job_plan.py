@@ -23,21 +23,29 @@ if TYPE_CHECKING:
 
 def show_plan(job: Job, store: str, address: str | None, console: Console, *, as_json: bool) -> None:
     """Plan the job for the place where it would run, and print the plan."""
+    from quorate.execution.interrupt import StopRequest
     from quorate.execution.workplace import Workplace
+    from quorate.job.backbone_choice import planned_choice
     from quorate.job.features import summaries
+    from quorate.job.fits import FitRunner
     from quorate.job.planning import plan_job
     from quorate.job.progress import JobProgress
     from quorate.plan.opening import open_data
     from quorate.plan.tasks import Resources
     from quorate.results.results import Results
+    from quorate.spec.hub_policy import hub_asked
     from quorate.store import open_store
 
     def say(note: str) -> None:
         console.print(note, style="yellow", markup=False, highlight=False)
 
     executor, wait = job.spec.execution.executor, job.spec.execution.wait_for_nodes
-    with Workplace(executor, address, lambda opened: None, urgent=True, wait_for_nodes=wait, say=say) as place:
+    with (
+        hub_asked(job.spec.execution.hub),
+        Workplace(executor, address, lambda opened: None, urgent=True, wait_for_nodes=wait, say=say) as place,
+    ):
         context = open_data(job, say, decoder=place)
+        job = planned_choice(job, context, FitRunner(place, open_store(store), StopRequest(), say))
         plan = plan_job(job, context, place)  # a cluster's hardware determines the numerics, and so the task keys
         groups = place.groups_for(Resources(cpus=0), present=True)
     results = Results(open_store(store))

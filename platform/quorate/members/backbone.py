@@ -9,12 +9,12 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import Field, field_validator
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import nn
@@ -80,14 +80,6 @@ class Backbone(Spec):
         convolutional = ARCHS.get(self.arch).convolutional
         memory_format = trial(self, shape).profile.memory_format(convolutional=convolutional, device=device)
         return Numerics(memory_format=memory_format, device=device, batch_size=self.batch_size)
-
-
-def _named(value: object) -> object:
-    return {"arch": value} if isinstance(value, str) else value
-
-
-Features = Annotated[Backbone, BeforeValidator(_named, json_schema_input_type=str | Backbone)]
-"""A backbone, or only its name to use the defaults."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from quorate.data.weighting import WeightingParams, Weights, balanced_rows, row_
 from quorate.members import backbone
 from quorate.members.backbone_features import BackboneFeatures, fit_any_features, load_any_features
 from quorate.members.base import Member, Proba, read_header, write_header
+from quorate.members.best_backbones import BestBackbones, FrozenNetworks
 from quorate.training.context import Device, Hardware, Numerics, TaskContext
 
 MODEL = "model.skops"
@@ -33,13 +34,17 @@ class LearnerParams(WeightingParams):
     each channel, over the fold's training rows; `sample` uses those of each image. `quantile` maps the columns of a
     table to normal distributions, and `robust` uses the median and interquartile range. `zca` and `pca` whiten images,
     `pca` also tables."""
-    features: backbone.Features | None = None
+    features: FrozenNetworks | None = None
     """Use the features of a frozen network of timm instead of pixels: `timm/NAME`, or a mapping; see below.
     `standardize` then scales these features."""
 
     @property
     def frozen_backbone(self) -> backbone.Backbone | None:
-        return self.features
+        return self.features if isinstance(self.features, backbone.Backbone) else None
+
+    @property
+    def best_backbones(self) -> BestBackbones | None:
+        return self.features if isinstance(self.features, BestBackbones) else None
 
 
 class Learner(Member):
@@ -110,7 +115,8 @@ class Learner(Member):
 
     @classmethod
     def numerics(cls, params: LearnerParams, *, signature: Signature, rows: int, hardware: Hardware) -> Numerics:
-        seen = signature if params.features is None else backbone.check_backbone(params.features, signature)
+        network = params.frozen_backbone
+        seen = signature if network is None else backbone.check_backbone(network, signature)
         check_scheme(params.standardize, seen)
         return Numerics(threads=max(1, int(params.cpus)))
 
@@ -122,7 +128,7 @@ class Learner(Member):
         started = time.perf_counter()
         p = self.params
         self.features = fit_any_features(
-            train.x, p.features, standardize=p.standardize, encoding=self.encoding, context=context
+            train.x, p.frozen_backbone, standardize=p.standardize, encoding=self.encoding, context=context
         )
         x = self.features(train.x)
         with threadpool_limits(context.numerics.threads):

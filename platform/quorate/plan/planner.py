@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from quorate.data import features
 from quorate.data.signature import ImageSignature, Signature, TableSignature
 from quorate.data.weighting import check_weighting
-from quorate.members.backbone import backbone_memory, check_backbone, identity_of_backbone, trial
+from quorate.members.backbone import Backbone, backbone_memory, check_backbone, identity_of_backbone, trial
 from quorate.members.net_params import NetParams, expected_shape
 from quorate.plan.groups import Places
 from quorate.plan.identity import derive_seed, digest, fold_digest, identity_of, own_sources
@@ -45,8 +45,18 @@ def make_plan(spec: JobSpec, context: JobData, places: Places, *, first_fold: in
         for name, params in spec.members.items()
         for task in _tasks(spec, name, params, context, folds, places, notes)
     )
-    tasks, extractions = with_memory(tasks, tuple(_feature_tasks(tasks, context, places)))
+    backbones = dict.fromkeys(filter(None, (task.params.frozen_backbone for task in tasks)))
+    tasks, extractions = with_memory(tasks, tuple(_feature_tasks(backbones, context, places)))
     return Plan(tasks, context, extractions, tuple(dict.fromkeys(notes)))
+
+
+def feature_plan(backbones: Iterable[Backbone], context: JobData, places: Places) -> Plan:
+    """A plan of the feature tasks of frozen networks for the training rows; a job with them has the same tasks.
+
+    Raises `HubError` if the hub cannot provide weights.
+    """
+    _, extractions = with_memory((), tuple(_feature_tasks(backbones, replace(context, test=None), places)))
+    return Plan((), context, extractions)
 
 
 def recipes_of(spec: JobSpec, labels: Iterable[str]) -> tuple[str, ...]:
@@ -76,9 +86,8 @@ def hub_weights_of(params: MemberParams, signature: Signature) -> str | None:
     return hub_digest(params.arch, expected_shape(params, signature))
 
 
-def _feature_tasks(tasks: Sequence[FitTask], context: JobData, places: Places) -> Iterator[FeatureTask]:
+def _feature_tasks(backbones: Iterable[Backbone], context: JobData, places: Places) -> Iterator[FeatureTask]:
     """The feature tasks of each frozen network, for the training rows and the test rows."""
-    backbones = dict.fromkeys(filter(None, (task.params.frozen_backbone for task in tasks)))
     for backbone in backbones:
         resources = Resources(1, backbone.gpus)
         groups = places.groups_for(resources)
@@ -172,6 +181,8 @@ class _Resolved:
 
 def _resolve(name: str, params: MemberParams, context: JobData, places: Places) -> _Resolved:
     """Resolve the parameters of one copy; raises `PlanError` if the member cannot learn from these rows."""
+    if params.best_backbones is not None:
+        raise PlanError(name, "features: best chooses networks when a job is trained; here, name one network")
     kind, data = MEMBERS.get(params.kind), context.train
     signature, rows = data.signature, [len(fold.train) for fold in context.folds.folds]
     unlabelled = context.unlabelled if params.pretraining is not None else None

@@ -3,7 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True)
+class HubWeights:
+    """Pretrained weights on a hub."""
+
+    url: str
+    """The address of the file, or of the folder that contains it."""
+    cache: Path
+    """The folder of this machine that holds what was downloaded."""
+    cached: Path | None
+    """The file in it; None if it was not downloaded yet."""
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.url).netloc
+
+    @classmethod
+    def of_file(cls, url: str, cache: Path) -> HubWeights:
+        """A file that is kept in `cache` under its own name."""
+        file = cache / Path(urlsplit(url).path).name
+        return cls(url, cache, file if file.is_file() else None)
 
 
 class Architecture:
@@ -30,6 +55,11 @@ class Architecture:
         """Return the maximum number of bins per number of a table, whose edges are then in `TableShape.edges`; 0 if the
         network uses no bins."""
         return 0
+
+    @staticmethod
+    def hub_weights(params: Any) -> HubWeights | None:
+        """Where a hub has weights for these parameters; None if there are none. Nothing is asked."""
+        return None
 
 
 class Augmentation:
