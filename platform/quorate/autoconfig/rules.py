@@ -200,13 +200,8 @@ def _candidates(
     facts = fingerprint.facts
     if isinstance(facts, ImageFacts):
         assert isinstance(signature, ImageSignature)
-<<<<<<< HEAD
-        return image_candidates(facts, signature, rows=rows, twice=twice, hub=hub)
-    return table_candidates(signature, rows=rows, twice=twice)
-=======
         return image_candidates(facts, signature, rows=rows, twice=twice, hub=hub, networks=networks)
-    return table_candidates(rows=rows, twice=twice)
->>>>>>> backbones
+    return table_candidates(signature, rows=rows, twice=twice)
 
 
 def _name(fingerprint: Fingerprint) -> str:

@@ -99,7 +99,7 @@ def run_job(
     budget = _budget(job, options, started)
     closing = ClosingTime(budget)
     with (
-        hub_asked(spec.execution.hub),
+        hub_asked(job.spec.execution.hub),
         _workplace(job, options, console, stop, urgent=budget is not None) as place,
         _decoder(place, options.store, console) as decoder,
     ):
