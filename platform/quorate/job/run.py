@@ -20,13 +20,14 @@ from quorate.execution.interrupt import StopRequest
 from quorate.execution.ray.early_start import StartingRay
 from quorate.execution.workplace import Workplace
 from quorate.job.backbone_choice import choose_backbones
-from quorate.job.budget import ClosingTime, leave_out_beginnings, open_executor, turnout
+from quorate.job.budget import ClosingTime, leave_out_beginnings, open_executor
 from quorate.job.cluster_tags import cluster_tags
 from quorate.job.composition import compose
 from quorate.job.ensemble import JobFailed
 from quorate.job.features import summaries
 from quorate.job.final_files import finish
 from quorate.job.fits import FitRunner
+from quorate.job.growth import Growth
 from quorate.job.lease import job_lease
 from quorate.job.outages import StoreOutages
 from quorate.job.outcome import JobOutcome
@@ -48,7 +49,7 @@ from quorate.runs.job_record import JOB_FILE
 from quorate.runs.leaderboard import Leaderboard
 from quorate.runs.logs import RunLogs
 from quorate.runs.place import RunsPlace
-from quorate.spec import Job
+from quorate.spec import Job, record_of
 from quorate.spec.hub_policy import hub_asked
 from quorate.store import Lease, Store
 from quorate.tracking.journal import NAME as JOURNAL
