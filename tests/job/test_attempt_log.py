@@ -21,9 +21,9 @@ def journal(tmp_path: Path) -> Journal:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The seconds that `time.time_ns` gives, in a list that the test changes."""
+    """The time in seconds, in a list that the test changes."""
     seconds = [100]
-    monkeypatch.setattr("quorate.job.attempt_log.time.time_ns", lambda: seconds[0] * 10**9)
+    monkeypatch.setattr("quorate.job.attempt_log.now_ms", lambda: seconds[0] * 1000)
     return seconds
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -20,6 +19,7 @@ from quorate.execution.events import (
     Stopped,
 )
 from quorate.plan.tasks import FitTask, Task
+from quorate.tracking.job_clock import now_ms
 from quorate.tracking.journal import Journal
 from quorate.tracking.records import AttemptRecord, Outcome
 
@@ -51,11 +51,11 @@ class AttemptLog:
 
     def queued(self, tasks: Iterable[Task]) -> None:
         """Note that these tasks wait for a worker from now on."""
-        now = _now()
+        now = now_ms()
         self._queued |= {task.key: now for task in tasks}
 
     def on(self, event: Event) -> None:
-        key, now = event.task.key, _now()
+        key, now = event.task.key, now_ms()
         if isinstance(event, Started):
             if (moved := self._running.pop(key, None)) is not None:  # its node was about to leave
                 self._write(moved, moved.newest_ms, "stopped")
@@ -122,7 +122,3 @@ def _outcome(event: ENDS) -> Outcome:
             return "cancelled"
         case OutOfTime():
             return "out of time"
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000

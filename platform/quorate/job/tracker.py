@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import socket
-import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from quorate.runs.job_record import JOB_FILE
 from quorate.runs.leaderboard import Leaderboard, LeaderboardRow, SplitName, scores_on
 from quorate.spec import JobSpec
 from quorate.spec.recipe import comparable, member_recipe
+from quorate.tracking.job_clock import now_ms
 from quorate.tracking.journal import Journal
 from quorate.tracking.ranking import MEMBERS_OF
 from quorate.tracking.records import Context, Status
@@ -78,7 +78,7 @@ class Tracker:
         tags = {"quorate.level": "job", "quorate.host": socket.gethostname(), **(place or {})}
         params = {"seed": spec.seed, "combiner": spec.combiner.kind, "members": len(plan.labels)}
         params |= {"folds": len(plan.context.folds), "validation": plan.context.folds.reason, "data": spec.data.kind}
-        self._start(JOB, run, None, tags, params, _now())
+        self._start(JOB, run, None, tags, params, now_ms())
         self._data(JOB, "training")
         self._data(JOB, "testing")
 
@@ -108,7 +108,7 @@ class Tracker:
         """Write one event of the executor."""
         if not isinstance(event.task, FitTask):
             return
-        uid = self._fold(event.task, _now())
+        uid = self._fold(event.task, now_ms())
         if isinstance(event, Started):
             host, _, process = event.worker.rpartition(":")
             worker = {"quorate.host": host, "quorate.worker_process": process}
@@ -125,18 +125,18 @@ class Tracker:
                 self._journal.tags(uid, {"quorate.status": "stopped early"})
             elif event.task.halved:
                 self._journal.tags(uid, {"quorate.status": "half batch"})
-            self._end_fold(event.task, "FINISHED", _now())
+            self._end_fold(event.task, "FINISHED", now_ms())
             for other in event.others:
                 self._fold(other.task, self._begun[uid])  # the same fit has trained both
                 self.on(other)
         elif isinstance(event, Failed) and event.final:
             self._journal.tags(uid, {"quorate.status": event.status, "quorate.error": event.message})
-            self._end_fold(event.task, "FAILED", _now())
+            self._end_fold(event.task, "FAILED", now_ms())
         elif isinstance(event, OutOfTime):
             self._journal.tags(uid, {"quorate.status": "out of time"})
-            self._end_fold(event.task, "KILLED", _now())
+            self._end_fold(event.task, "KILLED", now_ms())
         elif isinstance(event, Stopped | Cancelled):
-            self._end_fold(event.task, "KILLED", _now())
+            self._end_fold(event.task, "KILLED", now_ms())
 
     def queued(self, units: Iterable[Unit]) -> None:
         """Note that the tasks of these units wait for a worker from now on."""
@@ -148,7 +148,7 @@ class Tracker:
 
     def reused(self, fits: Iterable[Fit]) -> None:
         """Write reused fit tasks with their curves; each run ends now and has its original duration."""
-        now, fits = _now(), list(fits)
+        now, fits = now_ms(), list(fits)
         begun = {label: now - 1000 * max(f.seconds for f in fits if f.task.label == label) for label in _labels(fits)}
         for fit in fits:
             self._member(fit.task, int(begun[fit.task.label]))
@@ -226,7 +226,7 @@ class Tracker:
             if _member_uid(label) in self._open:  # there was no time for some of its folds, or the job was stopped
                 self._end(_member_uid(label), self._status_of(label, status), ended)
         for uid in reversed(list(self._open)):
-            self._end(uid, "KILLED" if uid.count("/") > 1 and status == "FAILED" else status, _now())
+            self._end(uid, "KILLED" if uid.count("/") > 1 and status == "FAILED" else status, now_ms())
         self._journal.close()
 
     def _write_timeline(self) -> None:
@@ -258,7 +258,7 @@ class Tracker:
         if best.gain is not None:
             note += f"- `gain_over_best_member_nll`: how much lower its log-loss is than that of {best.name} alone.\n"
         self._journal.tags(ENSEMBLE, {"quorate.best_member": best.name, MLFLOW_NOTE: note})
-        self._end(ENSEMBLE, "FINISHED", _now())
+        self._end(ENSEMBLE, "FINISHED", now_ms())
 
     def _member(self, task: FitTask, begun: int) -> None:
         """Begin the run of the task's member, unless it has begun."""
@@ -356,7 +356,3 @@ def _profile(signature: Signature) -> dict[str, int]:
     if isinstance(signature, ImageSignature):
         return dict(zip(("height", "width", "channels"), signature.shape, strict=True))
     return {"num_columns": signature.size}
-
-
-def _now() -> int:
-    return int(time.time() * 1000)

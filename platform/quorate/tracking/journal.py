@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 from quorate.tracking.codec import parse, serialize
+from quorate.tracking.job_clock import now_ms
 from quorate.tracking.records import (
     VERSION,
     ArtifactRecord,
@@ -78,7 +79,7 @@ class Journal:
 
     def metrics(self, uid: str, step: int, values: Mapping[str, float], timestamp_ms: int | None = None) -> None:
         """Add metrics of one step (an epoch); NaN and infinities are kept."""
-        time_ms = _now_ms() if timestamp_ms is None else timestamp_ms
+        time_ms = now_ms() if timestamp_ms is None else timestamp_ms
         self._append(MetricsRecord(uid, step, _floats(values), time_ms))
 
     def tags(self, uid: str, tags: Mapping[str, str]) -> None:
@@ -279,10 +280,6 @@ def _is_torn(path: Path) -> bool:
 
 def _floats(values: Mapping[str, float]) -> dict[str, float]:
     return {key: float(value) for key, value in values.items()}
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def _user() -> str:

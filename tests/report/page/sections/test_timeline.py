@@ -43,6 +43,12 @@ def test_the_remarks_count_what_was_lost_and_the_share_of_busy_time() -> None:
     assert any("1 attempt was lost with its worker, after 4 s in all: cnn fold 2" in one for one in said)
 
 
+def test_an_attempt_that_ends_before_it_begins_because_the_clock_was_set_back_is_drawn_without_length() -> None:
+    made = section_of([attempt("cnn fold 1", 86_400, 3), attempt("cnn fold 2", 4, 10)])
+
+    assert "cnn fold 1: fitted after 0 s" in str(made.values["chart"].drawing)
+
+
 def test_a_long_pause_is_shortened_and_the_time_starts_again() -> None:
     made = section_of([attempt("cnn fold 1", 0, 60), attempt("cnn fold 2", 7200, 7260)])
 

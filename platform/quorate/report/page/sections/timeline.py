@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from quorate.quantities import format_seconds
 from quorate.report.page.run import RunData
@@ -42,7 +42,8 @@ def section(run: RunData) -> Section | None:
     """The section; None if the journal has no attempts."""
     if not run.attempts:
         return None
-    lanes = lanes_of(run.attempts)
+    attempts = [replace(one, end_ms=max(one.start_ms, one.end_ms)) for one in run.attempts]  # a clock was set back
+    lanes = lanes_of(attempts)
     hidden = len(lanes) - MOST_LANES
     notes = [f"{many(hidden, 'more lane')} not drawn."] if hidden > 0 else []
     return Section(
@@ -50,7 +51,7 @@ def section(run: RunData) -> Section | None:
         "Timeline",
         "Each lane shows tasks that a host ran one after another. In a gap, a worker starts, waits for data, or has "
         "nothing to do.",
-        list(_remarks(run.attempts, lanes)),
+        list(_remarks(attempts, lanes)),
         {"chart": _chart(lanes[:MOST_LANES]), "notes": notes},
     )
 
