@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import zipfile
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,11 @@ class LearnerParams(WeightingParams):
     features: FrozenNetworks | None = None
     """Use the features of a frozen network of timm instead of pixels: `timm/NAME`, or a mapping; see below.
     `standardize` then scales these features."""
+
+    many_categories: Literal["rare", "target"] = "rare"
+    """How a column of a table with more than 64 categories becomes numbers: as the other columns, in which rare
+    categories share a number (`rare`), or as the shares of the classes among the training rows of each category, out of
+    fold in the training (`target`; Micci-Barreca, 2001)."""
 
     @property
     def frozen_backbone(self) -> backbone.Backbone | None:
@@ -118,6 +123,8 @@ class Learner(Member):
         network = params.frozen_backbone
         seen = signature if network is None else backbone.check_backbone(network, signature)
         check_scheme(params.standardize, seen)
+        if params.many_categories != "rare" and seen.kind != "table":
+            raise ValueError(f"many_categories works only with tables, but the data are {seen}; remove it")
         return Numerics(threads=max(1, int(params.cpus)))
 
     @classmethod
@@ -126,11 +133,7 @@ class Learner(Member):
 
     def fit(self, train: Dataset, valid: Dataset, context: TaskContext) -> Self:
         started = time.perf_counter()
-        p = self.params
-        self.features = fit_any_features(
-            train.x, p.frozen_backbone, standardize=p.standardize, encoding=self.encoding, context=context
-        )
-        x = self.features(train.x)
+        x = self._fit_features(train, context)
         with threadpool_limits(context.numerics.threads):
             self.learn(x, train, weight=row_weights(train, self.params), context=context)
             figures = self._figures("train", x, train.y) | self._figures("valid", self.features(valid.x), valid.y)
@@ -138,6 +141,20 @@ class Learner(Member):
         self.history = [figures | chosen | {"seconds": time.perf_counter() - started}]
         context.report(self.history[0], dict)
         return self
+
+    def _fit_features(self, train: Dataset, context: TaskContext) -> Matrix:
+        """Fit the features; return those of the training rows."""
+        p = self.params
+        if p.many_categories == "target":
+            from quorate.data.target_features import fit_target_features  # scikit-learn's encoders
+
+            seed = context.seed % 2**32
+            self.features, x = fit_target_features(train, standardize=p.standardize, encoding=self.encoding, seed=seed)
+            return x
+        self.features = fit_any_features(
+            train.x, p.frozen_backbone, standardize=p.standardize, encoding=self.encoding, context=context
+        )
+        return self.features(train.x)
 
     def predict_proba(self, x: Inputs) -> Proba:
         return self._proba(self.features(x))

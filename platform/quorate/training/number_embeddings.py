@@ -108,9 +108,8 @@ class EmbeddedNumbers(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.embedding is None:
             return x
-        if not self._plain:
-            return self.embedding(x).flatten(1)
-        return torch.cat([self.embedding(x[:, self._embedded]).flatten(1), x[:, self._plain]], dim=1)
+        vectors: torch.Tensor = self.embedding(x[:, self._embedded] if self._plain else x).flatten(1)
+        return torch.cat([vectors, x[:, self._plain]], dim=1) if self._plain else vectors
 
 
 def _made(embedding: NumberEmbedding, edges: list[tuple[float, ...]]) -> nn.Module | None:
@@ -118,16 +117,17 @@ def _made(embedding: NumberEmbedding, edges: list[tuple[float, ...]]) -> nn.Modu
     if not edges:
         return None
     if isinstance(embedding, Periodic):
-        return PeriodicEmbeddings(
+        periodic: nn.Module = PeriodicEmbeddings(
             len(edges),
             embedding.size,
             n_frequencies=embedding.frequencies,
             frequency_init_scale=embedding.scale,
             lite=False,
         )
+        return periodic
     device = torch.get_default_device()
     with torch.device("cpu"):  # it reads the edges, which the device `meta` does not have
         bins = [torch.tensor(each) for each in edges]
         # Version B, of TabM's authors, starts as a linear map and learns the bins from 0.
-        made = PiecewiseLinearEmbeddings(bins, embedding.size, activation=False, version="B")
+        made: nn.Module = PiecewiseLinearEmbeddings(bins, embedding.size, activation=False, version="B")
     return made.to(device)
