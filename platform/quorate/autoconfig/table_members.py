@@ -94,13 +94,16 @@ def table_candidates(*, rows: int, twice: bool) -> tuple[MemberCandidate, ...]:
             MemberCandidate("boosting_deep", "fewer, larger trees with a penalty", ({**boosting, **form},))
         )
     if rows < SVM_ROWS and twice:
-        form = {"kind": "svm", "calibration": "temperature"}
+        forms = (
+            {"kind": "svm", "C": "auto", "calibration": "temperature"},
+            {"kind": "svm", "calibration": "temperature"},
+        )
         candidates.insert(
             2,
             MemberCandidate(
                 "svm",
                 f"smooth decision boundaries; for fewer than {SVM_ROWS:,} rows: its cost is quadratic in their number",
-                (form,),
+                forms,
             ),
         )
     return tuple(candidates)
