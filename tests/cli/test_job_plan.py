@@ -121,7 +121,7 @@ def test_a_dry_run_decodes_pictures_where_the_job_would_run(
 def test_a_job_that_can_grow_says_so(
     job_file: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], budget: str
 ) -> None:
-    text = f"data: {{kind: digits, limit: 60}}\ngrow: true\nmembers: {{svm: svm}}\nexecution: {{budget: {budget}}}\n"
+    text = f"data: {{kind: digits, limit: 200}}\ngrow: true\nmembers: {{svm: svm}}\nexecution: {{budget: {budget}}}\n"
     job = load_job(job_file(text), ["execution.executor=local"])
     out, store = io.StringIO(), str(tmp_path / "store")
 

@@ -113,6 +113,18 @@ def test_a_copy_that_brought_nothing_is_the_last_of_its_member() -> None:
     assert all(one.source != COPY for one in proposed(proposals, made, 2))
 
 
+def test_the_other_source_has_its_turn_after_an_addition_and_an_entry_is_proposed_once() -> None:
+    made = composed("{trees: {kind: random_forest}}", losses={"trees": 0.5})
+    proposals = Additions(made)
+    copy, entry = proposed(proposals, made, 2)
+
+    proposals.take(copy)
+    assert [one.label for one in proposed(proposals, made, 2)] == [entry.label, copy.label]
+    proposals.take(entry)
+    assert proposed(proposals, made, 1) == [copy]
+    assert entry.label not in [one.label for one in proposed(proposals, made, 50)]
+
+
 def test_an_entry_that_the_job_has_under_any_name_is_not_proposed() -> None:
     every = proposed(Additions(made := composed("{alone: {kind: logistic}}", losses={"alone": 0.5})), made, 50)
     made = composed("{mine: {kind: random_forest}}", losses={"mine": 0.5})

@@ -73,7 +73,7 @@ def inspect_table(source: DataLocation, label: str | None = None) -> Fingerprint
             f"{source.test} lacks the columns {', '.join(lacking[:5])} of {source.train}; choose another "
             "test table with --test"
         )
-    hints = split_hints(frame, name, y, features)
+    hints = split_hints(frame, y, columns)
     return Fingerprint(
         source,
         classes,
@@ -165,7 +165,7 @@ def _column(values: pd.Series[Any]) -> ColumnFacts:
         kind = infer_signature(values.to_frame(), {}).columns[0].kind
     except (ColumnError, TypeError) as error:
         problem = error.problem if isinstance(error, ColumnError) else "holds lists or other objects"
-        return ColumnFacts(name, None, missing, 0, _no_feature(name, problem))
+        return ColumnFacts(name, None, missing, 0, _no_feature(name, problem), f"{name!r} holds dates" in problem)
     if distinct == 1 and missing == 0:
         return ColumnFacts(name, kind, missing, distinct, "the same value in every row")
     if "numbers the rows" in reason_to_ignore(values):

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pandas.api.types import is_bool_dtype, is_float_dtype, is_numeric_dtype
 
+from quorate.autoconfig.fingerprint import ColumnFacts, SplitHint
 from quorate.data.roles import RoleError, times_of
 
 ID_NAME = re.compile(r"(^|[_\W])(id|idx|index|key|nr|no|uuid|guid|rowid|rownames?)$|^unnamed", re.IGNORECASE)
@@ -33,26 +33,11 @@ _PAIRS, _FEWEST_PAIRS = 5_000, 100
 """Maximum and minimum number of pairs of rows to compare. Assumptions, not measurements."""
 
 
-@dataclass(frozen=True)
-class SplitHint:
-    """A sign that rows depend on each other, and the key of `data` that splits them accordingly."""
-
-    key: Literal["groups", "time"] | None
-    """None if no column says which rows belong together."""
-    column: str
-    why: str
-
-    @property
-    def note(self) -> str:
-        """What was found, and what to do."""
-        use = f"`data.{self.key}: {self.column}`" if self.key else "`data.groups` or `data.time` with such a column"
-        return f"{self.why}; the estimates are then too optimistic unless the rows are split by it: {use}"
-
-
-def split_hints(frame: pd.DataFrame, label: str, y: NDArray[np.int64], used: Sequence[str]) -> tuple[SplitHint, ...]:
-    """The signs in a table with these labels (N,); `used` are the names of the features."""
-    found = [*_groups(frame, label), *_times(frame, label, used)]
-    if not found and (ratio := neighbour_distance(frame[list(used)], y)) is not None and ratio < ALIKE:
+def split_hints(frame: pd.DataFrame, y: NDArray[np.int64], columns: Sequence[ColumnFacts]) -> tuple[SplitHint, ...]:
+    """The signs in a table with these labels (N,); `columns` are those of the frame besides the label."""
+    found = [*_groups(frame, columns), *_times(frame, columns)]
+    features = [column.name for column in columns if not column.ignore]
+    if not found and (ratio := neighbour_distance(frame[features], y)) is not None and ratio < ALIKE:
         why = (
             f"rows next to each other are alike: their mean squared distance is {ratio:.0%} of that of random rows of "
             "one class, as in rows of one source or in a series"
@@ -61,27 +46,22 @@ def split_hints(frame: pd.DataFrame, label: str, y: NDArray[np.int64], used: Seq
     return tuple(found)
 
 
-def _groups(frame: pd.DataFrame, label: str) -> Iterator[SplitHint]:
-    for name in frame.columns:
-        values = frame[name]
-        if name == label or is_bool_dtype(values.dtype) or is_float_dtype(values.dtype):
+def _groups(frame: pd.DataFrame, columns: Sequence[ColumnFacts]) -> Iterator[SplitHint]:
+    for column in columns:
+        name, values, distinct = column.name, frame[column.name], column.distinct
+        if column.kind is None or column.missing or is_bool_dtype(values.dtype) or is_float_dtype(values.dtype):
             continue
-        if not (ID_NAME.search(name) or GROUP_NAME.search(name)) or values.isna().any():
-            continue
-        distinct = values.nunique()
-        if distinct >= FEWEST_GROUPS and len(values) >= ROWS_PER_GROUP * distinct:
+        named = ID_NAME.search(name) or GROUP_NAME.search(name)
+        if named and distinct >= FEWEST_GROUPS and len(values) >= ROWS_PER_GROUP * distinct:
             why = f"the column {name} has {distinct:,} values for {len(values):,} rows, like a source with several rows"
             yield SplitHint("groups", name, why)
 
 
-def _times(frame: pd.DataFrame, label: str, used: Sequence[str]) -> Iterator[SplitHint]:
-    for name in frame.columns:
-        values = frame[name]
-        if name == label or name in used or is_numeric_dtype(values.dtype) or values.isna().any():
-            continue
+def _times(frame: pd.DataFrame, columns: Sequence[ColumnFacts]) -> Iterator[SplitHint]:
+    for name in (column.name for column in columns if column.dates):
         try:
-            times = times_of(values)
-        except RoleError:
+            times = times_of(frame[name])
+        except RoleError:  # a date is missing, or cannot be read
             continue
         steps = np.diff(times)
         if len(np.unique(times)) >= FEWEST_GROUPS and ((steps >= 0).all() or (steps <= 0).all()):

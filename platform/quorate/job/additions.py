@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+import itertools
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -44,22 +45,27 @@ class Additions:
     def __init__(self, made: Composition) -> None:
         train, folds = made.plan.context.train, made.plan.context.folds
         self._of, self._rows = kind_of_data(train.signature), len(folds[0].train)
-        self._entries = deque(portfolio(train.signature, self._rows))
+        self._entries = list(portfolio(train.signature, self._rows))
+        self._entry_of: dict[str, PortfolioEntry] = {}
+        """The entries by the names of the members that were proposed."""
+        self._taken = ""
+        """The source of the addition that was taken last."""
         self._useless: set[str] = set()
         """Members of which a further copy brought nothing."""
 
     def proposals(self, made: Composition) -> Iterator[Addition]:
-        """The next additions; an entry of the portfolio that was proposed is not proposed again."""
-        copies = iter(list(self._copies(made)))
-        while True:
-            copy = next(copies, None)
-            if copy is not None:
-                yield copy
-            entry = self._entry(made.job)
-            if entry is not None:
-                yield entry
-            if copy is None and entry is None:
-                return
+        """The additions that were not taken yet."""
+        sources = [self._copies(made), self._entries_of(made.job)]
+        if self._taken == COPY:
+            sources.reverse()
+        for pair in itertools.zip_longest(*sources):
+            yield from (one for one in pair if one is not None)
+
+    def take(self, addition: Addition) -> None:
+        """Note that an addition is trained: then the other source has its turn, and an entry is not proposed again."""
+        self._taken = COPY if addition.source == COPY else "portfolio"
+        if addition.source != COPY:
+            self._entries.remove(self._entry_of[addition.member])
 
     def is_useless(self, addition: Addition) -> None:
         """Note that an addition brought nothing: there are no further copies of its member."""
@@ -76,16 +82,15 @@ class Additions:
                 params = one.model_copy(update={"copies": one.copies + 1})
                 yield Addition(name, f"{name}.{params.copies}", params, COPY)
 
-    def _entry(self, job: Job) -> Addition | None:
-        """The next entry of the portfolio that the job does not have."""
+    def _entries_of(self, job: Job) -> Iterator[Addition]:
+        """The entries of the portfolio that the job does not have."""
         known = [identity_of(params) for params in job.spec.members.values()]
-        while self._entries:
-            entry = self._entries.popleft()
+        for entry in tuple(self._entries):
             params = self._member(entry, job)
             if identity_of(params) not in known:
                 name = _free(entry.name, job)
-                return Addition(name, name, params, entry.source)
-        return None
+                self._entry_of[name] = entry
+                yield Addition(name, name, params, entry.source)
 
     def _member(self, entry: PortfolioEntry, job: Job) -> MemberParams:
         given: dict[str, Any] = entry.member(self._of, self._rows)

@@ -88,12 +88,14 @@ class Growth:
             try:
                 full = self._planned(with_additions(made.job, [*chosen, addition]), made)
             except SpecError as error:  # these data are not for this member
+                additions.take(addition)
                 self._reject(addition, f"it cannot be planned: {error}")
                 continue
             added = loads + self._loads(_part(full, _labels_of(addition, full)))
             seconds = makespan([], sorted(added, reverse=True)) + (len(chosen) + 1) * made.ensemble.seconds
             if seconds <= self._budget.training_left():
                 chosen, plan, loads = [*chosen, addition], full, added
+                additions.take(addition)
             elif not chosen:
                 late[addition.label] = seconds
             if len(chosen) == number:
