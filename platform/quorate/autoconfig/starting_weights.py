@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from quorate.autoconfig.backbone_sample import SampledBackbone, described, rank_on_sample
+from quorate.autoconfig.backbone_sample import ROWS, SampledBackbone, described, rank_on_sample
 from quorate.autoconfig.backbone_sources import USUAL, FoundBackbones, backbones_in, backbones_on_hub
 from quorate.autoconfig.fingerprint import Fingerprint, ImageFacts
 from quorate.autoconfig.image_members import are_large
@@ -78,7 +78,7 @@ def _ranked(
     for note in found.notes:
         say(note)
     rows = open_data(job_of_data(fingerprint)).train
-    say(f"pretrained networks, ranked on a sample of {len(rows):,} training images:")
+    say(f"pretrained networks, ranked on {min(ROWS, len(rows)):,} of {len(rows):,} training images:")
     ranked = rank_on_sample(found.networks, rows, cores=cores)
     for line in described(ranked):
         say(f"  {line}")
