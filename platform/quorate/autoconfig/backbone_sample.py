@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +12,7 @@ from quorate.data.dataset import Dataset
 from quorate.data.table import Table
 from quorate.errors import UserError
 from quorate.job.feature_ranking import names_of
-from quorate.members.backbone import Extractor, check_backbone, prepare
+from quorate.members.backbone import Extractor, check_backbone, image_seconds, prepare
 from quorate.members.backbone_score import score_features
 
 ROWS = 400
@@ -22,7 +21,7 @@ ROWS = 400
 
 @dataclass(frozen=True)
 class SampledBackbone:
-    """A network, how well its features of the sample separate the classes, and how long they took."""
+    """A network, how well its features of the sample separate the classes, and how much time features take."""
 
     name: str
     """A short name for members."""
@@ -31,10 +30,10 @@ class SampledBackbone:
     probe_accuracy: float
     knn_accuracy: float
     seconds: float
-    """Core seconds per image, at the size of the network's input."""
+    """Estimated seconds of one core per image."""
 
 
-def rank_on_sample(found: Sequence[FoundBackbone], rows: Dataset, *, cores: int) -> list[SampledBackbone]:
+def rank_on_sample(found: Sequence[FoundBackbone], rows: Dataset) -> list[SampledBackbone]:
     """The networks by the log-loss of a linear probe on the same sample of `rows`, the best first.
 
     Raises `UserError` for a network that cannot take the images, and `HubError` if its weights are not available.
@@ -50,14 +49,11 @@ def rank_on_sample(found: Sequence[FoundBackbone], rows: Dataset, *, cores: int)
         except ValueError as error:
             raise UserError(f"{one.backbone.arch}: {error}") from None
         extract = Extractor(one.backbone, shape, prepare(one.backbone, shape), one.backbone.numerics(shape))
-        _ = extract.ready
-        started = time.monotonic()
         matrix = extract(images)
         assert matrix is not None, "nobody stops it"
-        seconds = (time.monotonic() - started) * cores / len(drawn)
         scores = score_features(matrix, y, groups=None, seed=0)
         figures = (scores.probe_loss(), scores.probe_accuracy, scores.knn_accuracy())
-        ranked.append(SampledBackbone(names[one.backbone], one, *figures, seconds))
+        ranked.append(SampledBackbone(names[one.backbone], one, *figures, image_seconds(one.backbone, shape)))
     return sorted(ranked, key=lambda one: one.probe_nll)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from quorate.autoconfig.backbone_sample import SampledBackbone, described, rank_on_sample
+from quorate.autoconfig.backbone_sample import ROWS, SampledBackbone, described, rank_on_sample
 from quorate.autoconfig.backbone_sources import USUAL, FoundBackbones, backbones_in, backbones_on_hub
 from quorate.autoconfig.fingerprint import Fingerprint, ImageFacts
 from quorate.autoconfig.image_members import are_large
@@ -40,7 +40,7 @@ class StartingWeights:
 
 
 def find_start(
-    fingerprint: Fingerprint, given: str | None, policy: HubPolicy, *, cores: int, say: Callable[[str], None]
+    fingerprint: Fingerprint, given: str | None, policy: HubPolicy, *, say: Callable[[str], None]
 ) -> StartingWeights:
     """The weights for photographs: of the folder or the hub that `given` names, otherwise those that can be had.
 
@@ -52,11 +52,11 @@ def find_start(
             raise UserError("--weights is for images of at least 64 pixels; leave it out")
         return StartingWeights()
     if given is not None and given != HUB:
-        return StartingWeights(_ranked(backbones_in(Path(given), size=None), fingerprint, cores, say))
+        return StartingWeights(_ranked(backbones_in(Path(given), size=None), fingerprint, say))
     found = backbones_on_hub(size=None)
     here = FoundBackbones(tuple(one for one in found.networks if one.ready))
     if here.networks:
-        return StartingWeights(_ranked(here, fingerprint, cores, say))
+        return StartingWeights(_ranked(here, fingerprint, say))
     if policy == "fit-only":
         say("the hub was not asked (--hub fit-only); the job loads weights when it trains")
         return StartingWeights(hub=True)
@@ -72,14 +72,12 @@ def find_start(
     return StartingWeights()
 
 
-def _ranked(
-    found: FoundBackbones, fingerprint: Fingerprint, cores: int, say: Callable[[str], None]
-) -> tuple[SampledBackbone, ...]:
+def _ranked(found: FoundBackbones, fingerprint: Fingerprint, say: Callable[[str], None]) -> tuple[SampledBackbone, ...]:
     for note in found.notes:
         say(note)
     rows = open_data(job_of_data(fingerprint)).train
-    say(f"pretrained networks, ranked on a sample of {len(rows):,} training images:")
-    ranked = rank_on_sample(found.networks, rows, cores=cores)
+    say(f"pretrained networks, ranked on {min(ROWS, len(rows)):,} of {len(rows):,} training images:")
+    ranked = rank_on_sample(found.networks, rows)
     for line in described(ranked):
         say(f"  {line}")
     return tuple(ranked)

@@ -90,7 +90,7 @@ def init(
         _show(fingerprint, console)
     here = this_hardware()
     with hub_asked_by_command(hub) as policy:
-        start = find_start(fingerprint, weights, policy, cores=here.cores, say=partial(_say, console))
+        start = find_start(fingerprint, weights, policy, say=partial(_say, console))
         choices = choose(fingerprint, Machine(here.cores, here.gpus), seconds, hub=start.hub, networks=start.networks)
         text = job_text(fingerprint, choices, base=output.parent, budget=budget.strip(), hub=start.any)
         opened = not fingerprint.partly and start.ready

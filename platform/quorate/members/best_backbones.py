@@ -45,16 +45,19 @@ class BestBackbones(KindParams):
 
 
 def _one_or_several(value: object, info: ValidationInfo) -> object:
-    if isinstance(value, str):
-        return {"arch": value}
-    if not isinstance(value, Mapping) or "kind" not in value:
+    if value is None or isinstance(value, Backbone | BestBackbones):
         return value
-    if value["kind"] != "best":
-        raise ValueError(f"kind: {value['kind']!r} is not known; write `kind: best`, or leave kind out for one network")
+    given = {"arch": value} if isinstance(value, str) else value
+    if not isinstance(given, Mapping):
+        raise ValueError("should be timm/NAME, or a mapping of keys to values")
+    several = "kind" in given
+    if several and given["kind"] != "best":
+        raise ValueError(f"kind: {given['kind']!r} is not known; write `kind: best`, or leave kind out for one network")
+    model: type[Backbone | BestBackbones] = BestBackbones if several else Backbone
     try:
-        return BestBackbones.model_validate(value, context=info.context)
-    except ValidationError as error:
-        raise InvalidParams(BestBackbones, error) from None
+        return model.model_validate(given, context=info.context)
+    except ValidationError as error:  # of the branch that is meant, not of both
+        raise InvalidParams(model, error) from None
 
 
 FrozenNetworks = Annotated[

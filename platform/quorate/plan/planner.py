@@ -9,7 +9,13 @@ from typing import Any
 from quorate.data import features
 from quorate.data.signature import ImageSignature, Signature, TableSignature
 from quorate.data.weighting import check_weighting
-from quorate.members.backbone import Backbone, backbone_memory, check_backbone, identity_of_backbone, trial
+from quorate.members.backbone import (
+    Backbone,
+    backbone_memory,
+    check_backbone,
+    identity_of_backbone,
+    image_seconds,
+)
 from quorate.members.net_params import NetParams, expected_shape
 from quorate.plan.groups import Places
 from quorate.plan.identity import derive_seed, digest, fold_digest, identity_of, own_sources
@@ -98,12 +104,11 @@ def _feature_tasks(backbones: Iterable[Backbone], context: JobData, places: Plac
             assert isinstance(data.signature, ImageSignature), "refused by each member's numerics"
             shape = data.signature.shape
             identity, numerics = identity_of_backbone(backbone, shape), backbone.numerics(shape)
-            flops, estimate = trial(backbone, shape).profile.flops, backbone_memory(backbone, shape, numerics)
+            seconds, estimate = image_seconds(backbone, shape), backbone_memory(backbone, shape, numerics)
             for start in range(0, len(data), _FEATURE_ROWS):
                 stop = min(start + _FEATURE_ROWS, len(data))
                 key = digest(what="features", rows=data.rows_digest, start=start, stop=stop, **identity)
-                # 20 Gflop/s on one core, plus 0.2 ms per image, as for networks that are trained.
-                cost = (stop - start) * (flops / 20e9 + 2e-4)
+                cost = (stop - start) * seconds
                 task = FeatureTask(key, backbone, part, start, stop, numerics, cost)  # type: ignore[arg-type]
                 yield replace(task, resources=resources, estimate=estimate, share=share)
 

@@ -58,7 +58,7 @@ class Architecture:
 
     @staticmethod
     def hub_weights(params: Any) -> HubWeights | None:
-        """Where a hub has weights for these parameters; None if there are none. Nothing is asked."""
+        """Where a hub has weights for these parameters; None if that is not known. Nobody is asked."""
         return None
 
 

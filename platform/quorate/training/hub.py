@@ -34,7 +34,7 @@ class HubError(UserError):
 
 
 def weights_of_hub(arch: KindParams) -> HubWeights | None:
-    """Where the hub has the weights of an architecture; None if it has none."""
+    """Where the hub has the weights of an architecture; None if that is not known."""
     found: HubWeights | None = ARCHS.get(arch.kind).hub_weights(arch)
     return found
 
@@ -46,12 +46,11 @@ def from_hub(arch: KindParams, *, shape: Shape, n_classes: int, dropout: float) 
     not answer within `SECONDS`.
     """
     there = weights_of_hub(arch)
-    if there is None:
-        raise HubError(f"no hub has weights of {arch.kind}; choose another architecture, or name a file in weights")
-    if there.cached is None:
+    cached = there is not None and there.cached is not None
+    if not cached:
         _check_asking(arch, there)
     try:
-        with _offline() if there.cached is not None else nullcontext():
+        with _offline() if cached else nullcontext():
             network: nn.Module = ARCHS.get(arch.kind).pretrained(
                 arch, shape=shape, n_classes=n_classes, dropout=dropout, weights=None
             )
@@ -100,13 +99,16 @@ def hub_problem(url: str) -> str:
     return found[0]
 
 
-def _check_asking(arch: KindParams, there: HubWeights) -> None:
+def _check_asking(arch: KindParams, there: HubWeights | None) -> None:
     """Raise `HubError` if the hub may not be asked for weights that are not in the cache, or does not answer."""
     fix = "download them on a machine that reaches it, and name the file in weights"
-    missing = f"the weights of {arch.kind} are not in the cache of this machine ({there.cache})"
+    missing = f"the weights of {arch.kind} are not in the cache of this machine" + (
+        f" ({there.cache})" if there else ""
+    )
     if hub_policy() == "never":
-        raise HubError(f"{missing}, and {VARIABLE}=never forbids asking {there.host}; {fix}, or allow it: --hub allow")
-    if problem := hub_problem(there.url):
+        host = there.host if there is not None else "a hub"
+        raise HubError(f"{missing}, and {VARIABLE}=never forbids asking {host}; {fix}, or allow it: --hub allow")
+    if there is not None and (problem := hub_problem(there.url)):
         raise HubError(f"{missing}, and {there.host} {problem}; {fix}, or set HF_ENDPOINT to a mirror")
 
 
