@@ -140,7 +140,8 @@ def _fitted(texts: NDArray[np.object_], labels: NDArray[np.float64]) -> list[Tar
 
 
 def _encoded(encoders: Sequence[TargetEncoder], texts: NDArray[np.object_]) -> NDArray[np.float64]:
-    return np.concatenate([encoder.transform(texts) for encoder in encoders], axis=1)
+    shares: NDArray[np.float64] = np.concatenate([encoder.transform(texts) for encoder in encoders], axis=1)
+    return shares
 
 
 def _splits(train: Dataset, seed: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
