@@ -131,7 +131,8 @@ def load_target_features(folder: Path, saved: Mapping[str, Any], signature: Tabl
 def _indicators(train: Dataset) -> NDArray[np.float64]:
     """Return whether each row belongs to each class, (n, K); of two classes, only the second one."""
     classes = np.arange(1, 2) if train.n_classes == 2 else np.arange(train.n_classes)
-    return (train.y[:, None] == classes).astype(np.float64)
+    belongs: NDArray[np.float64] = (train.y[:, None] == classes).astype(np.float64)
+    return belongs
 
 
 def _fitted(texts: NDArray[np.object_], labels: NDArray[np.float64]) -> list[TargetEncoder]:
