@@ -131,7 +131,8 @@ def load_target_features(folder: Path, saved: Mapping[str, Any], signature: Tabl
 def _indicators(train: Dataset) -> NDArray[np.float64]:
     """Return whether each row belongs to each class, (n, K); of two classes, only the second one."""
     classes = np.arange(1, 2) if train.n_classes == 2 else np.arange(train.n_classes)
-    return (train.y[:, None] == classes).astype(np.float64)
+    belongs: NDArray[np.float64] = (train.y[:, None] == classes).astype(np.float64)
+    return belongs
 
 
 def _fitted(texts: NDArray[np.object_], labels: NDArray[np.float64]) -> list[TargetEncoder]:
@@ -140,7 +141,8 @@ def _fitted(texts: NDArray[np.object_], labels: NDArray[np.float64]) -> list[Tar
 
 
 def _encoded(encoders: Sequence[TargetEncoder], texts: NDArray[np.object_]) -> NDArray[np.float64]:
-    return np.concatenate([encoder.transform(texts) for encoder in encoders], axis=1)
+    shares: NDArray[np.float64] = np.concatenate([encoder.transform(texts) for encoder in encoders], axis=1)
+    return shares
 
 
 def _splits(train: Dataset, seed: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
