@@ -49,7 +49,7 @@ def _one_or_several(value: object, info: ValidationInfo) -> object:
         return value
     given = {"arch": value} if isinstance(value, str) else value
     if not isinstance(given, Mapping):
-        raise ValueError("should be timm/NAME, or a mapping of keys to values")
+        raise ValueError("should be a mapping of keys to values, or timm/NAME")
     several = "kind" in given
     if several and given["kind"] != "best":
         raise ValueError(f"kind: {given['kind']!r} is not known; write `kind: best`, or leave kind out for one network")
