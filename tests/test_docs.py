@@ -33,6 +33,7 @@ from quorate.execution.local import LocalExecutor
 from quorate.execution.stream import stream
 from quorate.members.backbone import Backbone
 from quorate.members.base import load_member
+from quorate.members.best_backbones import BestBackbones
 from quorate.members.boosting import BoostingParams
 from quorate.members.forest import ForestParams
 from quorate.members.learner import LearnerParams
@@ -65,6 +66,7 @@ from quorate.spec import file as jobfile
 from quorate.spec.file import SpecError
 from quorate.training.finetuning import Finetune
 from quorate.training.momentum import MomentumWarmup
+from quorate.training.number_embeddings import Periodic, PiecewiseLinear
 from quorate.training.optimizers import MomentsParams
 from quorate.training.pretraining.objective import PretrainParams
 from quorate.training.schedule import ScheduleParams
@@ -103,10 +105,13 @@ PARTS: list[type[BaseModel]] = [
     CalibratingParams,
     LearnerParams,
     Backbone,
+    BestBackbones,
     ForestParams,
     BoostingParams,
     Tta,
     EarlyStopping,
+    PiecewiseLinear,
+    Periodic,
     MomentsParams,
     MomentumWarmup,
     ScheduleParams,
@@ -311,9 +316,7 @@ def test_every_yaml_example_is_a_job_that_loads_or_a_part_of_one(
 def _every_package(find: Any) -> Any:
     """As if each extra were installed: its kinds are known either way, and what they take is checked."""
     return lambda name, package=None: (
-        importlib.machinery.ModuleSpec(name, None)
-        if name in ("catboost", "lightgbm", "xgboost")
-        else find(name, package)
+        importlib.machinery.ModuleSpec(name, None) if name == "xgboost" else find(name, package)
     )
 
 

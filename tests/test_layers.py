@@ -11,7 +11,7 @@ import pytest
 PLATFORM = Path(__file__).parents[1] / "platform"
 
 LAYERS = (
-    {"errors", "quantities", "json_text"},
+    {"errors", "quantities", "json_text", "temperature"},
     {"registry"},
     {"spec", "store"},
     {"data"},

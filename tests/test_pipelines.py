@@ -34,8 +34,6 @@ def test_a_job_runs_at_the_size_that_it_names(path: Path, tmp_path: Path, monkey
         if not DATA.is_dir():
             pytest.skip(f"its data are not in {DATA}; set QUORATE_DATA")
         monkeypatch.setenv("QUORATE_DATA", str(DATA))
-    for package in re.findall(r"kind: (catboost|xgboost)", path.read_text(encoding="utf-8")):
-        pytest.importorskip(package)
     settings = [*first_look(path), "execution.executor=local", "tracking.enabled=false"]
     here = Here(tmp_path)
     job = load_job(path, settings)

@@ -41,8 +41,8 @@ Members = Mapping[str, str | Mapping[str, Any] | BaseEstimator]
 DEFAULT_MEMBERS: dict[str, Members] = {
     "table": {
         "boosting": "gradient_boosting",
-        "trees": "extra_trees",
-        "logistic": "logistic",
+        "trees": {"kind": "extra_trees", "min_samples_leaf": "auto", "max_features": "auto", "smoothing": 1},
+        "logistic": {"kind": "logistic", "C": "auto"},
         "mlp": {"kind": "net", "arch": "mlp", "schedule": "one_cycle", "dropout": 0.1},
     },
     "image": {
@@ -79,6 +79,8 @@ class EnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     budget
         Time limit of `fit`, in seconds or as `300s`, `20m`, `2h`; None for no limit. A warning names the members that
         are not finished in time. With `store`, another `fit` continues with them.
+    grow
+        Whether to add copies and members of the portfolio within the budget, while they lower the cross-fitted loss.
     store
         Folder of finished work, for all jobs that use it: work in it is not trained again. With a store, a grid
         search over combiners trains each member once. Without it, no work is kept.
@@ -127,6 +129,7 @@ class EnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         random_state: int | np.random.RandomState | None = 0,
         executor: Literal["local", "ray"] = "local",
         budget: float | str | None = None,
+        grow: bool = False,
         store: str | Path | None = None,
         folder: str | Path | None = None,
         name: str = "ensemble",
@@ -139,6 +142,7 @@ class EnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
         self.executor = executor
         self.budget = budget
+        self.grow = grow
         self.store = store
         self.folder = folder
         self.name = name
@@ -294,6 +298,7 @@ class EnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             "members": _plain(members),
             "combiner": _plain(self.combiner),
             "execution": {"executor": self.executor, "budget": self.budget},
+            "grow": self.grow,
             "tracking": {"enabled": bool(self.tracking)},
         }
         return validate(Source(type(self).__name__, tree, {}), base=Path())

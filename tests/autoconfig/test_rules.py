@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from tests.tiny import TINY_COLUMNS
 
 from quorate.autoconfig.fingerprint import ColumnFacts, Fingerprint, ImageFacts, Range, Repeats, TableFacts
 from quorate.autoconfig.job_file import CommentedEntry, as_yaml, flow
@@ -14,6 +15,7 @@ from quorate.autoconfig.rules import JobChoices, choose
 from quorate.autoconfig.selection import Machine
 from quorate.autoconfig.source import DataLocation
 from quorate.data.signature import Column
+from quorate.plan.portfolio import portfolio
 from quorate.spec import JobSpec, validate
 from quorate.spec import file as jobfile
 
@@ -75,7 +77,8 @@ def test_every_choice_for_tables_is_a_valid_job(tmp_path: Path, rows: int, secon
 
     spec = spec_of(fingerprint, choices, tmp_path)
     kinds = {member.kind for member in spec.members.values()}
-    assert "gradient_boosting" in kinds or not choices.selection.complete
+    assert portfolio(TINY_COLUMNS, rows)[0].name in spec.members or not choices.selection.complete
+    assert spec.grow
     assert "svm" not in kinds or rows < 5000
     assert spec.validation.scheme == ("kfold" if rows < 100_000 else "holdout") or seconds < 1800
 

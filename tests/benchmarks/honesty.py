@@ -11,28 +11,24 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
+from tests.benchmarks.known_data import joined, opened
 from tests.members.plain_run import PlainRun
 
-from quorate.data.dataset import ArrayImages, Dataset
+from quorate.data.dataset import Dataset
 from quorate.data.splitting import make_folds
-from quorate.data.table import Table
 from quorate.ensemble.assemble import assemble
 from quorate.ensemble.metrics import accuracy, nll
 from quorate.plan.identity import derive_seed
-from quorate.registry import COMBINERS, DATASETS, MEMBERS
+from quorate.registry import COMBINERS, MEMBERS
 from quorate.spec import ValidationSpec
 
-DATA = Path(os.environ.get("QUORATE_DATA", Path(__file__).parents[3] / "shared" / "data"))
 KINDS: dict[str, dict[str, Any]] = {
     "forest": {"kind": "random_forest", "trees": 100},
     "trees": {"kind": "extra_trees", "trees": 100},
@@ -52,42 +48,10 @@ class Source:
 
 
 def source(name: str) -> Source:
-    opened = DATASETS.get(_PARAMS[name]["kind"])
-    found = opened.open(opened.Params.model_validate(_PARAMS[name]))
-    train, test = found.train, found.test
+    train, test = opened(name)
     if name == "fashion":
         train = train.take(np.arange(10_000))
-    return Source(_joined(train, test), len(train), (train, test))
-
-
-_PARAMS: dict[str, dict[str, Any]] = {
-    "digits": {"kind": "digits"},
-    "adult": {
-        "kind": "csv",
-        "train": DATA / "adult" / "train.csv",
-        "test": DATA / "adult" / "test.csv",
-        "label": "income",
-        "missing": ["?"],
-    },
-    "fashion": {
-        "kind": "npz",
-        "train": DATA / "fashion_mnist" / "train.npz",
-        "test": DATA / "fashion_mnist" / "test.npz",
-    },
-}
-
-
-def _joined(first: Dataset, second: Dataset) -> Dataset:
-    y = np.concatenate([first.y, second.y])
-    if isinstance(first.x, Table) and isinstance(second.x, Table):
-        frames = [
-            table.frame.astype(dict.fromkeys(table.signature.names("categorical"), object))
-            for table in (first.x, second.x)
-        ]
-        x: Table | ArrayImages = Table.of(pd.concat(frames, ignore_index=True), first.x.signature)
-    else:
-        x = ArrayImages(np.concatenate([data.x.take(np.arange(len(data))) for data in (first, second)]))
-    return Dataset(x, y, first.class_names)
+    return Source(joined(train, test), len(train), (train, test))
 
 
 def differences(train: Dataset, test: Dataset, seed: int, *, k: int) -> dict[str, float]:
@@ -127,7 +91,7 @@ def splits(name: str, count: int, *, k: int) -> Iterator[dict[str, float]]:
 
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("data", choices=list(_PARAMS))
+    asked.add_argument("data", choices=["digits", "adult", "fashion"])
     asked.add_argument("--splits", type=int, default=20)
     asked.add_argument("--folds", type=int, default=5)
     given = asked.parse_args()

@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from huggingface_hub import constants
 from PIL import Image
 from rich.console import Console
 from sklearn.datasets import load_digits
+from tests.features import write_weights
 
 from quorate.autoconfig import archive, folder
 from quorate.execution.interrupt import StopRequest
@@ -141,6 +143,53 @@ def test_a_folder_with_corrupt_files_gives_a_job_that_skips_and_counts_them(init
     board = smoke(tmp_path / "job.yaml", "validation.folds=2")
     assert board.tasks.failed == 0
     assert len(open_data(load_job(tmp_path / "job.yaml")).train) == 36
+
+
+def photographs(root: Path) -> None:
+    """Sixty colour pictures of 64 pixels in two classes, and a folder with two weights files of one network."""
+    pictures(root / "pets", {"cat": 30, "dog": 30}, side=64)
+    (root / "weights").mkdir()
+    for seed, tag in enumerate(("first", "second")):
+        write_weights(root / f"weights/test_resnet.{tag}.safetensors", seed=seed)
+    (root / "weights/unknown.safetensors").touch()
+
+
+def test_weights_in_a_folder_give_frozen_features_under_two_heads_and_a_network_that_is_fine_tuned(
+    init: Init, tmp_path: Path
+) -> None:
+    photographs(tmp_path)
+
+    code, out, err = init("pets", "--weights", "weights")
+
+    assert code == 0, err
+    assert "left out: cannot tell the architecture of unknown.safetensors" in out
+    ranked = re.findall(r"^  (test_resnet-[12]): probe NLL \d\.\d{3}.*; weights/test_resnet", out, re.MULTILINE)
+    assert sorted(ranked) == ["test_resnet-1", "test_resnet-2"]
+    spec = load_job(tmp_path / "job.yaml").spec
+    heads = {f"{head}-{name}" for head in ("svm", "logistic") for name in ranked}
+    assert set(spec.members) == {*heads, f"tuned-{ranked[0]}"}
+    tuned = spec.members[f"tuned-{ranked[0]}"]
+    assert tuned.weights == spec.members[f"svm-{ranked[0]}"].features.weights, "the best one"
+    assert "weights: weights/test_resnet" in (tmp_path / "job.yaml").read_text(), "relative, as the data"
+    two_epochs = f"members.tuned-{ranked[0]}.epochs=2"  # the first one trains the head alone
+    board = smoke(tmp_path / "job.yaml", "validation={scheme: holdout, fraction: 0.3}", two_epochs)
+    assert board.tasks.failed == 0
+
+
+def test_without_weights_and_hub_networks_start_from_scratch_and_the_fix_is_said(
+    init: Init, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photographs(tmp_path)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+
+    code, out, err = init("pets", "--hub", "never")
+    refused, _, why = init("pets", "--weights", "hub", "--hub", "never", "-o", "other.yaml")
+
+    assert code == 0, err
+    assert "may not be asked (--hub never); networks start from scratch" in out
+    assert "give weights files with --weights FOLDER" in out
+    assert all(getattr(one, "weights", None) is None for one in load_job(tmp_path / "job.yaml").spec.members.values())
+    assert refused == 2 and "--weights hub: none of 5 usual networks is in the cache of this machine" in why
 
 
 def test_a_class_of_a_single_picture_is_named_with_the_fix(init: Init, tmp_path: Path) -> None:

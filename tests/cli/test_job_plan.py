@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -114,3 +115,19 @@ def test_a_dry_run_decodes_pictures_where_the_job_would_run(
 
     # then
     assert asked == [(12, True)], "a local Ray is not started for them"
+
+
+@pytest.mark.parametrize("budget", ["1m", "null"])
+def test_a_job_that_can_grow_says_so(
+    job_file: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], budget: str
+) -> None:
+    text = f"data: {{kind: digits, limit: 200}}\ngrow: true\nmembers: {{svm: svm}}\nexecution: {{budget: {budget}}}\n"
+    job = load_job(job_file(text), ["execution.executor=local"])
+    out, store = io.StringIO(), str(tmp_path / "store")
+
+    show_plan(job, store, None, Console(file=out, width=200), as_json=False)
+    show_plan(job, store, None, Console(file=out), as_json=True)
+
+    said = "within its budget, the job may add copies of these members and members of the portfolio (which has "
+    assert (said in out.getvalue()) == (budget == "1m")
+    assert ("grows" in json.loads(capsys.readouterr().out)) == (budget == "1m")

@@ -335,10 +335,10 @@ def test_without_a_home_folder_the_token_is_a_note(monkeypatch: pytest.MonkeyPat
 
 def test_a_missing_extra_comes_with_a_command_that_names_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     version = software._version
-    monkeypatch.setattr(software, "_version", lambda name: None if name == "catboost" else version(name))
+    monkeypatch.setattr(software, "_version", lambda name: None if name == "xgboost" else version(name))
 
     found = next(each for each in software.extras() if each.what == "extra boosting")
 
     assert found.level == "note"
-    assert "pip install" in found.message and "catboost<2" in found.message
+    assert "pip install" in found.message and "xgboost<4" in found.message
     assert "quorate[" not in found.message, "which is on no index"

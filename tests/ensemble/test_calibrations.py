@@ -15,6 +15,7 @@ from tests.ensemble.samples import labels, member, softmax
 
 from quorate.ensemble.calibration_error import classwise_ece
 from quorate.ensemble.calibrator import calibration_from_json, calibration_to_json, calibrator_of
+from quorate.ensemble.dependence import INDEPENDENT, Dependence
 from quorate.ensemble.metrics import nll
 from quorate.registry import CALIBRATIONS
 
@@ -83,7 +84,7 @@ def test_an_overconfident_member_is_calibrated_on_rows_that_were_not_seen(kind):
     assert nll(fitted.apply(proba[2000:]), y[2000:]) < nll(proba[2000:], y[2000:]) - 0.2
 
 
-@pytest.mark.parametrize("kind", ["vector", "beta", "isotonic"])
+@pytest.mark.parametrize("kind", ["vector", "matrix", "beta", "isotonic"])
 def test_class_specific_errors_need_more_than_a_temperature(kind):
     proba, y = twisted()
     fit, held = slice(0, 3000), slice(3000, None)
@@ -107,6 +108,70 @@ def test_vector_scaling_finds_the_minimum_of_an_independent_optimizer():
     fitted = calibrator("vector").fit(proba=proba, y=y)
 
     np.testing.assert_allclose(np.r_[fitted.slope, fitted.shift], reference.x, atol=1e-3)
+
+
+def confused(seed: int, *, rows: int, concentration: float = 0.5):
+    """Probabilities that mistake the class 0 for the class 1, and labels; no slopes and shifts correct them."""
+    rng = np.random.default_rng(seed)
+    truth = rng.dirichlet(np.full(4, concentration), rows)
+    y = (rng.random((rows, 1)) > truth.cumsum(axis=1)).sum(axis=1)
+    mixed = np.log(truth) @ np.array([[1.0, 0.6, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    return softmax(mixed), y
+
+
+def test_matrix_scaling_corrects_confused_classes_where_vector_scaling_cannot():
+    proba, y = confused(0, rows=6000)
+    fit, held = slice(0, 4000), slice(4000, None)
+
+    losses = {
+        kind: nll(calibrator(kind).fit(proba=proba[fit], y=y[fit]).apply(proba[held]), y[held])
+        for kind in ("temperature", "vector", "matrix")
+    }
+
+    assert losses["matrix"] < losses["vector"] - 0.02 < losses["temperature"]
+
+
+@pytest.mark.parametrize("rows", [120, 2000])
+def test_matrix_scaling_is_that_of_the_library_of_its_authors(rows):
+    reason = "pip install probmetrics, the library of the authors"
+    library = pytest.importorskip("probmetrics.calibrators", reason=reason)
+    proba, y = confused(1, rows=rows, concentration=5)
+    reference = library.get_calibrator("sms")
+    reference.fit(proba, y)
+
+    fitted = calibrator("matrix").fit(proba=proba, y=y)
+
+    # the library mixes a uniform distribution into its temperature scaling, which shows where probabilities are small
+    np.testing.assert_allclose(fitted.apply(proba), reference.predict_proba(proba), atol=0.01)
+    assert nll(fitted.apply(proba), y) == pytest.approx(nll(reference.predict_proba(proba), y), abs=1e-3)
+
+
+def test_auto_takes_the_matrix_only_where_it_is_better_beyond_noise():
+    kinds = [calibrator("auto").fit(proba=proba, y=y).kind for proba, y in (sample(rows=300), confused(0, rows=3000))]
+
+    assert kinds == ["temperature", "matrix"]
+
+
+def test_auto_does_not_choose_on_rows_of_the_groups_that_it_was_fitted_on():
+    rng = np.random.default_rng(0)
+    proba, y = rng.dirichlet(np.ones(4), 25).repeat(40, axis=0), rng.integers(0, 4, 25).repeat(40)
+    groups = np.arange(25).repeat(40)
+
+    kinds = [
+        calibrator("auto").fit_dependent(proba=proba, y=y, dependence=dependence).kind
+        for dependence in (INDEPENDENT, Dependence(groups))
+    ]
+
+    assert kinds == ["matrix", "temperature"]
+
+
+def test_matrix_scaling_with_a_large_penalty_is_temperature_scaling():
+    proba, y = sample(rows=300)
+
+    fitted = calibrator("matrix", ridge=1e9).fit(proba=proba, y=y)
+
+    plain = calibrator("temperature").fit(proba=proba, y=y)
+    np.testing.assert_allclose(fitted.apply(proba), plain.apply(proba), atol=1e-6)
 
 
 def test_without_a_penalty_vector_scaling_recovers_the_true_parameters():

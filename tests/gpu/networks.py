@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from tests.members.configurations import CONFIGURATIONS
+from tests.members.configurations import CONFIGURATIONS, TABLES_ONLY
 from tests.members.plain_run import PlainRun
 
 from quorate.data.dataset import Dataset
@@ -15,7 +15,7 @@ from quorate.members.base import Member
 from quorate.registry import MEMBERS
 from quorate.training.context import Numerics
 
-NETWORKS = [name for name, member in CONFIGURATIONS.items() if member["kind"] == "net"]
+NETWORKS = [name for name, member in CONFIGURATIONS.items() if member["kind"] == "net" and name not in TABLES_ONLY]
 
 
 def member_and_numerics(configuration: Mapping[str, Any], data: Dataset, *, gpus: float = 1) -> tuple[Member, Numerics]:

@@ -32,6 +32,7 @@ from quorate.spec import load_job
 from quorate.spec.file import SpecError
 from quorate.store import open_store
 from quorate.store.collection import by_space, take_inventory
+from quorate.training import hub
 
 MEMBERS: dict[str, dict[str, Any]] = {"logistic": {"kind": "logistic"}, "knn": {"kind": "knn", "copies": 2}}
 
@@ -232,6 +233,7 @@ def test_unavailable_hub_weights_end_the_job_before_training(tmp_path, monkeypat
         raise OSError("no route to host")
 
     monkeypatch.setattr(ARCHS.get("timm/resnet18"), "pretrained", unreachable)
+    monkeypatch.setattr(hub, "hub_problem", lambda url: "")
     tree = job(tmp_path / "none", members={"logistic": {"kind": "logistic"}})
     tree["members"]["logistic"]["features"] = {"arch": "timm/resnet18.a1_in1k", "size": 32}
     loaded = load_job(Here(tmp_path).write(tree))

@@ -34,6 +34,16 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
         "estimator": {"class": "sklearn.ensemble.GradientBoostingClassifier", "n_estimators": 20, "max_features": 0.5},
     },
     "mlp": {**NET, "arch": {"kind": "mlp", "hidden": [32]}, "dropout": 0.1},
+    "embedded numbers": {
+        **NET,
+        "arch": {"kind": "mlp", "hidden": [32], "embeddings": {"kind": "piecewise_linear", "size": 4, "bins": 8}},
+    },
+    "tabm": {
+        **NET,
+        "arch": {"kind": "tabm", "k": 4, "blocks": 1, "width": 32, "embeddings": {"kind": "periodic", "size": 4}},
+        "optimizer": "adamw",
+        "lr": 0.02,
+    },
     "cnn": {**NET, "arch": {"kind": "small_cnn", "width": 8}, "augment": {"crop": 1, "mirror": False}},
     "resnet": {**NET, "arch": {"kind": "small_resnet", "width": 8}, "schedule": "one_cycle"},
     "timm resnet": {**NET, "arch": "timm/test_resnet", "size": 32, "epochs": 10},
@@ -44,23 +54,25 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
 IMAGES_ONLY = {"cnn", "resnet", "timm resnet", "timm transformer", "torchvision"}
 """Configurations that take no tables."""
 
+TABLES_ONLY = {"embedded numbers", "tabm"}
+"""Configurations that are meant for tables; `tabm` takes no images."""
+
 WITHOUT_CHANCE = {"svm", "svm with a temperature", "logistic", "neighbours", "naive bayes"}
 """Configurations whose results do not depend on the seed."""
 
 
 def is_installed(name: str) -> bool:
     """Whether the package is there that a kind of the extra `boosting` needs."""
-    kind = CONFIGURATIONS[name]["kind"]
-    return kind not in ("lightgbm", "xgboost", "catboost") or importlib.util.find_spec(kind) is not None
+    return CONFIGURATIONS[name]["kind"] != "xgboost" or importlib.util.find_spec("xgboost") is not None
 
 
-def configurations(*, images_only: bool = True) -> list[Any]:
-    """The names of all configurations for `pytest`, skipped where their package is missing."""
+def configurations(*, images: bool = True, tables: bool = True) -> list[Any]:
+    """The names of the configurations for images or tables for `pytest`, skipped where their package is missing."""
     reason = "pip install 'quorate[boosting]'"
     return [
         pytest.param(name, marks=pytest.mark.skipif(not is_installed(name), reason=reason))
         for name in CONFIGURATIONS
-        if images_only or name not in IMAGES_ONLY
+        if (images and name not in TABLES_ONLY) or (tables and name not in IMAGES_ONLY)
     ]
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tests.members.configurations import CONFIGURATIONS, is_installed, trained
-from tests.tiny import plan_of, tiny_data
+from tests.members.configurations import CONFIGURATIONS, TABLES_ONLY, is_installed, trained
+from tests.tiny import plan_of, tiny_data, tiny_table
 
 from quorate.registry import MEMBERS
 
@@ -22,14 +22,15 @@ EPOCHS = 2
 
 def now() -> dict[str, dict[str, Any]]:
     """The kind's version, its first fit task's key and some probabilities, for each configuration that runs here."""
-    data, valid = tiny_data(rows=60), tiny_data(rows=6, seed=1)
     found = {}
     for name, configuration in CONFIGURATIONS.items():
         if not is_installed(name):
             continue
         if "epochs" in configuration:
             configuration = {**configuration, "epochs": EPOCHS}
-        plan = plan_of(f"{{m: {json.dumps(configuration)}}}")
+        make = tiny_table if name in TABLES_ONLY else tiny_data
+        data, valid = make(rows=60), make(rows=6, seed=1)
+        plan = plan_of(f"{{m: {json.dumps(configuration)}}}", data=make(rows=40))
         proba = trained(configuration, data, valid).predict_proba(valid.x)
         found[name] = {
             "version": MEMBERS.get(configuration["kind"]).version,

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from sklearn.preprocessing import StandardScaler
 from tests.features import ARCH, write_weights
-from tests.members.configurations import CONFIGURATIONS, is_installed, trained
+from tests.members.configurations import CONFIGURATIONS, trained
 from tests.members.plain_run import PlainRun
 from tests.tiny import plan_of, spec_of, tiny_data, tiny_table
 from torch.nn import functional
@@ -27,18 +27,14 @@ from quorate.registry import MEMBERS
 
 COLOUR = tiny_data(rows=48, shape=(16, 16, 3))
 CLASSICAL = [
-    name
-    for name in (
-        "svm",
-        "forest",
-        "extra trees",
-        "logistic",
-        "neighbours",
-        "naive bayes",
-        "gradient boosting",
-        "lightgbm",
-    )
-    if is_installed(name)
+    "svm",
+    "forest",
+    "extra trees",
+    "logistic",
+    "neighbours",
+    "naive bayes",
+    "gradient boosting",
+    "lightgbm",
 ]
 
 

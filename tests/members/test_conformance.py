@@ -42,7 +42,7 @@ def marks_of(case):
 CASES = [
     pytest.param((rows, *case.values), marks=marks_of(case), id=f"{rows}-{case.values[0]}")
     for rows in ("images", "tables")
-    for case in configurations(images_only=rows == "images")
+    for case in configurations(images=rows == "images", tables=rows == "tables")
 ]
 
 
@@ -52,7 +52,7 @@ TWO_CLASSES = [
         ("colour", tiny_data(rows=64, classes=2, shape=(8, 8, 3))),
         ("tables", tiny_table(rows=60, classes=2)),
     )
-    for case in configurations(images_only=rows == "colour")
+    for case in configurations(images=rows == "colour", tables=rows == "tables")
 ]
 
 

@@ -51,7 +51,7 @@ def test_the_same_seed_gives_the_same_bits_on_columns(name):
     np.testing.assert_array_equal(first.predict_proba(VALID.x), second.predict_proba(VALID.x))
 
 
-@pytest.mark.parametrize("name", configurations(images_only=False))
+@pytest.mark.parametrize("name", configurations(images=False))
 def test_every_kind_trains_on_columns_that_are_degenerate_in_its_fold(name, tmp_path):
     # given: columns without values or with one value, missing or not, of every kind, and a class that the fold lacks
     train, valid, later = degenerate(rows=100), degenerate(rows=30, seed=1), degenerate(rows=40, seed=2, alive=True)
@@ -102,7 +102,7 @@ def test_gradient_boosting_trains_if_only_held_out_rows_have_values_in_a_column(
         assert (member.predict_proba(data.x).argmax(axis=1) == y).mean() > 0.9
 
 
-@pytest.mark.parametrize("name", configurations(images_only=False))
+@pytest.mark.parametrize("name", configurations(images=False))
 @pytest.mark.parametrize(("shift", "scale"), [(1.7e9, 1.0), (0.0, 1e-9), (-1e15, 1e3)])
 def test_every_kind_learns_from_a_column_whatever_its_offset_and_scale(name, shift, scale):
     # given: scikit-learn's HistGradientBoosting on the same columns in float64 is right for more than .95 of the rows

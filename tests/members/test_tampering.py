@@ -150,7 +150,6 @@ def test_a_boosting_model_whose_parts_do_not_match_is_refused(change, message, t
     ],
 )
 def test_a_lightgbm_model_that_points_outside_its_arrays_is_refused(change, tmp_path):
-    pytest.importorskip("lightgbm")
     # given: little noise in the categories, so that they are split
     path = saved({"kind": "lightgbm", "min_samples_leaf": 3, **BOOSTING}, tmp_path, data=MANY, name="model.txt")
     load_member(tmp_path)
@@ -208,7 +207,6 @@ def test_an_xgboost_model_that_points_outside_its_arrays_is_refused(where, value
     ],
 )
 def test_a_catboost_model_whose_parts_do_not_match_is_refused(where, value, tmp_path):
-    pytest.importorskip("catboost")
     path = saved({"kind": "catboost", **BOOSTING}, tmp_path, data=MANY, name="model.json")
     load_member(tmp_path)
 

@@ -48,9 +48,7 @@ NOISY, NEW = noisy(300, seed=5), noisy(200, seed=6)
 RARE = NOISY.take(np.flatnonzero((NOISY.y != 2) | (np.arange(300) % 6 == 0)))
 """A sixth of the rows of the class 2."""
 
-WEIGHS = [
-    case for case in configurations(images_only=False) if MEMBERS.get(CONFIGURATIONS[case.values[0]]["kind"]).weighs
-]
+WEIGHS = [case for case in configurations(images=False) if MEMBERS.get(CONFIGURATIONS[case.values[0]]["kind"]).weighs]
 
 
 def options(kind: str) -> dict[str, Any]:
@@ -114,7 +112,7 @@ def test_equal_weights_change_nothing(name):
     np.testing.assert_allclose(same, plain, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [c for c in configurations(images_only=False) if "svm" not in str(c.values[0])])
+@pytest.mark.parametrize("name", [c for c in configurations(images=False) if "svm" not in str(c.values[0])])
 def test_balanced_sampling_predicts_a_rare_class_more_often(name):
     plain, drawn = (
         trained({**CONFIGURATIONS[name], **more}, RARE, NEW).predict_proba(NEW.x)[:, 2].mean()

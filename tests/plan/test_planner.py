@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from quorate.plan.planner import PlanError, make_plan
 from quorate.plan.tasks import Plan
 from quorate.registry import ARCHS, MEMBERS
 from quorate.training.context import Hardware, Numerics
+from quorate.training.contracts import HubWeights
 from quorate.training.hub import hub_digest
 
 NET = "{kind: net, arch: mlp, epochs: 2}"
@@ -266,8 +268,10 @@ def hub(monkeypatch) -> Iterator[dict[str, Any]]:
             next(network.parameters()).normal_(generator=given)
         return network
 
+    there = HubWeights("https://hub/weights", Path("cache"), Path("cache/weights"))
     for name in ("timm/test_resnet", "torchvision/shufflenet_v2_x0_5"):
         monkeypatch.setattr(ARCHS.get(name), "pretrained", staticmethod(pretrained))
+        monkeypatch.setattr(ARCHS.get(name), "hub_weights", staticmethod(lambda params: there))
     hub_digest.cache_clear()
     _prepared.cache_clear()
     yield said

@@ -125,7 +125,7 @@ WRONG = {
         "data: digits\nmembers:\n  a:\n    kind: net\n    arch: smal_cnn\n",
         5,
         "members.a.arch",
-        "unknown architecture 'smal_cnn'; did you mean 'small_cnn'? (choose from mlp, small_cnn, small_resnet, timm/",
+        "unknown architecture 'smal_cnn'; did you mean 'small_cnn'? (choose from mlp, small_cnn, small_resnet, tabm, ",
     ),
     "timm model": (
         "data: digits\nmembers:\n  a:\n    kind: net\n    arch: timm/resnet18x\n",

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_float_dtype, is_integer_dtype, is_numeric_dtype
 
+from quorate.autoconfig.dependence import ID_NAME, split_hints
 from quorate.autoconfig.fingerprint import ColumnFacts, Fingerprint, Hashes, TableFacts, repeats_of
 from quorate.autoconfig.source import DataLocation
 from quorate.data.plain_text import are_names, distinct_texts
@@ -33,7 +34,6 @@ _FEW_ROWS = 20
 _ID_ROWS = 50
 """Minimum number of rows for a column of distinct values to count as an identifier whatever its name is. An assumption,
 not a measurement."""
-_ID_NAME = re.compile(r"(^|[_\W])(id|idx|index|key|nr|no|uuid|guid|rowid|rownames?)$|^unnamed", re.IGNORECASE)
 _NEARLY_ALL = 0.95
 """Minimum fraction of distinct values for a text column to count as names or free text. An assumption, not a
 measurement."""
@@ -73,14 +73,15 @@ def inspect_table(source: DataLocation, label: str | None = None) -> Fingerprint
             f"{source.test} lacks the columns {', '.join(lacking[:5])} of {source.train}; choose another "
             "test table with --test"
         )
+    hints = split_hints(frame, y, columns)
     return Fingerprint(
         source,
         classes,
         None if test is None else len(test),
         sum(_bytes(path) for path in (source.train, source.test) if path),
         repeats_of(_hashes(frame[features]), y.astype(np.int64), None if test is None else _hashes(test[features])),
-        TableFacts(name, guess, columns, separator),
-        notes=notes,
+        TableFacts(name, guess, columns, separator, hints),
+        notes=notes + tuple(hint.note for hint in hints),
     )
 
 
@@ -164,7 +165,7 @@ def _column(values: pd.Series[Any]) -> ColumnFacts:
         kind = infer_signature(values.to_frame(), {}).columns[0].kind
     except (ColumnError, TypeError) as error:
         problem = error.problem if isinstance(error, ColumnError) else "holds lists or other objects"
-        return ColumnFacts(name, None, missing, 0, _no_feature(name, problem))
+        return ColumnFacts(name, None, missing, 0, _no_feature(name, problem), f"{name!r} holds dates" in problem)
     if distinct == 1 and missing == 0:
         return ColumnFacts(name, kind, missing, distinct, "the same value in every row")
     if "numbers the rows" in reason_to_ignore(values):
@@ -185,7 +186,7 @@ def _names_rows(values: pd.Series[Any], name: str, distinct: int) -> str:
     """The reason why a column counts as a row identifier; empty if it does not."""
     rows = int(values.notna().sum())
     if rows < _ID_ROWS:
-        return "an identifier, judging by its name" if distinct == rows == len(values) and _ID_NAME.search(name) else ""
+        return "an identifier, judging by its name" if distinct == rows == len(values) and ID_NAME.search(name) else ""
     if is_integer_dtype(values.dtype) and distinct == rows:
         return "a different number in every row, like an identifier"
     text = not pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_bool_dtype(values.dtype)

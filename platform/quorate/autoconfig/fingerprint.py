@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -74,6 +75,24 @@ class ColumnFacts:
     """Fraction of the rows without a value."""
     distinct: int
     ignore: str = ""
+    dates: bool = False
+    """Whether the column has dates."""
+
+
+@dataclass(frozen=True)
+class SplitHint:
+    """A sign that rows depend on each other, and the key of `data` that splits them accordingly."""
+
+    key: Literal["groups", "time"] | None
+    """None if no column says which rows belong together."""
+    column: str
+    why: str
+
+    @property
+    def note(self) -> str:
+        """What was found, and what to do."""
+        use = f"`data.{self.key}: {self.column}`" if self.key else "`data.groups` or `data.time` with such a column"
+        return f"{self.why}; the estimates are then too optimistic unless the rows are split by it: {use}"
 
 
 @dataclass(frozen=True)
@@ -86,6 +105,8 @@ class TableFacts:
     columns: tuple[ColumnFacts, ...]
     """All columns except the label."""
     separator: str = ","
+    hints: tuple[SplitHint, ...] = ()
+    """Signs that rows depend on each other."""
 
 
 @dataclass(frozen=True)

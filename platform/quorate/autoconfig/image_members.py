@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from quorate.autoconfig.backbone_sample import SampledBackbone
 from quorate.autoconfig.fingerprint import ImageFacts
 from quorate.autoconfig.selection import MemberCandidate
 from quorate.data.signature import ImageSignature
+from quorate.plan.portfolio import batch_size
 
 LARGE = 64
 """Minimum length of the shorter side, in pixels, for images to count as large. Large colour images count as
@@ -21,6 +23,23 @@ not a measurement."""
 KNN_ROWS = 10_000
 """Nearest neighbours are used only below this number of rows, because each prediction compares an image with all
 training rows. An assumption, not a measurement."""
+FROZEN = 3
+"""Number of networks whose frozen features are used. An assumption, not a measurement."""
+FROZEN_HEADS: dict[str, dict[str, Any]] = {
+    "svm": {"C": 10, "calibration": "temperature"},
+    "logistic": {"C": 0.01},
+}
+"""Members on frozen features; measured on flowers, see docs/backbones.md."""
+FINETUNING: dict[str, Any] = {
+    "optimizer": "adamw",
+    "lr": 3e-3,
+    "weight_decay": 0.05,
+    "schedule": "one_cycle",
+    "finetune": {"head_epochs": 1, "backbone_lr": 0.5},
+    "label_smoothing": 0.1,
+}
+"""How a network with ImageNet weights is fine-tuned on a few thousand photographs: the recipe of
+`pipelines/flowers.yaml`, whose rates were chosen on the validation rows of one fold."""
 _STEPS = 600_000
 """Total number of training images, over all epochs, for a network trained from scratch. An assumption, not a
 measurement."""
@@ -37,13 +56,22 @@ def are_photographs(facts: ImageFacts) -> bool:
 
 
 def image_candidates(
-    facts: ImageFacts, signature: ImageSignature, *, rows: int, twice: bool, hub: bool
+    facts: ImageFacts,
+    signature: ImageSignature,
+    *,
+    rows: int,
+    twice: bool,
+    hub: bool,
+    networks: Sequence[SampledBackbone] = (),
 ) -> tuple[MemberCandidate, ...]:
     """Candidates for `rows` training rows, most useful first.
 
     `twice` is true if each class has at least two training rows in every fold, `hub` if weights can be downloaded.
+    `networks` are pretrained networks whose weights are known, best first; with them, no network starts from scratch.
     """
     augment = augmentation(facts, signature)
+    if networks:
+        return tuple(_from_weights(networks, signature, rows, twice, augment))
     if are_large(facts):
         return tuple(_for_large_images(signature, rows, augment, hub))
     candidates = list(_for_small_images(signature, rows, augment))
@@ -57,11 +85,6 @@ def wanted_epochs(rows: int) -> tuple[int, int]:
     """Minimum and desired number of epochs of a network trained from scratch; more rows need fewer epochs."""
     wanted = min(40, max(10, round(_STEPS / rows)))
     return max(2, wanted // 4), wanted
-
-
-def batch_size(rows: int) -> dict[str, int]:
-    """For few rows, a batch size below the default, so that an epoch has enough steps."""
-    return {} if rows >= 1000 else {"batch_size": 32 if rows >= 300 else 16}
 
 
 def pretrained(signature: ImageSignature, augment: dict[str, Any]) -> dict[str, Any]:
@@ -82,6 +105,34 @@ def pretrained(signature: ImageSignature, augment: dict[str, Any]) -> dict[str, 
 def augmentation(facts: ImageFacts, signature: ImageSignature) -> dict[str, Any]:
     crop = max(1, min(signature.shape[:2]) // 16)
     return {"mirror": True, "crop": crop} if are_photographs(facts) else {"crop": crop}
+
+
+def _from_weights(
+    networks: Sequence[SampledBackbone], signature: ImageSignature, rows: int, twice: bool, augment: dict[str, Any]
+) -> Iterator[MemberCandidate]:
+    """Heads on the frozen features of the best networks, and the best network fine-tuned."""
+    for place, one in enumerate(networks[:FROZEN]):
+        backbone = one.found.backbone
+        features: dict[str, Any] = {"arch": backbone.arch, "weights": str(backbone.weights)}
+        if backbone.size is not None:
+            features["size"] = backbone.size
+        about = f"frozen {one.name}: probe NLL {one.probe_nll:.3f} on a sample"
+        for head, params in FROZEN_HEADS.items():
+            if head == "svm" and not (twice and rows < SVM_ROWS):
+                continue
+            form = {"kind": head, **params, "features": features}
+            yield MemberCandidate(f"{head}-{one.name}", about, (form,), core=place == 0)
+    best = networks[0].found.backbone
+    side = min(signature.shape[:2])
+    tuned = {"kind": "net", "arch": best.arch, "weights": str(best.weights), **FINETUNING, **batch_size(rows)}
+    forms = tuple({**tuned, "augment": augment} | ({"size": size} if size < side else {}) for size in _sides(side))
+    why = f"{networks[0].name}, the best of the networks, fine-tuned"
+    yield MemberCandidate(f"tuned-{networks[0].name}", why, forms, epochs=(3, 8), copies=2, core=True)
+
+
+def _sides(side: int) -> list[int]:
+    """Sides for a network to fine-tune, largest first."""
+    return [size for size in (224, 160, 128, 96, 64) if size <= side] or [side]
 
 
 def _for_large_images(
@@ -150,7 +201,8 @@ def _on_pixels(rows: int, twice: bool) -> Iterator[MemberCandidate]:
     yield MemberCandidate(
         "extra_trees", "trees with random thresholds", tuple({"kind": "extra_trees", **form} for form in forests)
     )
-    yield MemberCandidate("logistic", "linear, fast, well calibrated", ({"kind": "logistic"},))
+    forms: tuple[dict[str, Any], ...] = ({"kind": "logistic", "C": "auto"}, {"kind": "logistic"})
+    yield MemberCandidate("logistic", "linear, fast; its penalty is chosen on held-out training rows", forms)
     if rows < SVM_ROWS and twice:
         form = {"kind": "svm", "C": 10, "calibration": "temperature"}
         yield MemberCandidate(

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from quorate.autoconfig.fingerprint import Fingerprint, ImageFacts, TableFacts
 from quorate.autoconfig.image_members import are_large, augmentation, pretrained
 from quorate.autoconfig.job_file import CommentedEntry, as_yaml, comment
-from quorate.autoconfig.rules import IMBALANCED, TEST_PART, JobChoices
+from quorate.autoconfig.rules import IMBALANCED, TEST_PART, DataChoices, JobChoices, data_choices
 from quorate.autoconfig.selection import ChosenMember
 from quorate.autoconfig.source import DataLocation
 from quorate.autoconfig.summary import column_lines, describe_facts, first_names
 from quorate.data.signature import ImageSignature
 from quorate.errors import UserError
+from quorate.spec import Job
+from quorate.spec.file import Source
+from quorate.spec.job import validate
 
 _SHORT = 3
 """Maximum number of keys for a member to be written on one line."""
@@ -28,7 +31,7 @@ def job_text(fingerprint: Fingerprint, choices: JobChoices, *, base: Path, budge
         as_yaml([CommentedEntry("name", choices.name), CommentedEntry("seed", 0)]),
         as_yaml([CommentedEntry("data", below=tuple(_data(fingerprint, choices, base)))]),
         as_yaml([_validation(choices)]),
-        *_members(fingerprint, choices, hub),
+        *_members(fingerprint, choices, hub, base),
         as_yaml(
             [
                 CommentedEntry(
@@ -38,6 +41,7 @@ def job_text(fingerprint: Fingerprint, choices: JobChoices, *, base: Path, budge
                 )
             ]
         ),
+        as_yaml([CommentedEntry("grow", True, why="goes on within the budget while more members lower the loss")]),
         as_yaml(
             [
                 CommentedEntry(
@@ -49,6 +53,13 @@ def job_text(fingerprint: Fingerprint, choices: JobChoices, *, base: Path, budge
         ),
     ]
     return "\n".join(parts)
+
+
+def job_of_data(fingerprint: Fingerprint) -> Job:
+    """A job on these data, opened as `init` would open them, whose only member is a placeholder; raises `UserError` and
+    `SpecError`."""
+    data = {entry.key: entry.value for entry in _data(fingerprint, data_choices(fingerprint), Path())}
+    return validate(Source("", {"data": data, "members": {"knn": "knn"}}, {}), base=Path())
 
 
 def _head(fingerprint: Fingerprint) -> str:
@@ -68,7 +79,7 @@ def _head(fingerprint: Fingerprint) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _data(fingerprint: Fingerprint, choices: JobChoices, base: Path) -> Iterator[CommentedEntry]:
+def _data(fingerprint: Fingerprint, choices: DataChoices, base: Path) -> Iterator[CommentedEntry]:
     facts, source = fingerprint.facts, fingerprint.source
     yield CommentedEntry("kind", source.kind)
     yield CommentedEntry("train", _address(source, source.train, base))
@@ -85,7 +96,7 @@ def _data(fingerprint: Fingerprint, choices: JobChoices, base: Path) -> Iterator
 
 
 def _pictures(
-    facts: ImageFacts, choices: JobChoices, source: DataLocation, base: Path, *, sampled: bool
+    facts: ImageFacts, choices: DataChoices, source: DataLocation, base: Path, *, sampled: bool
 ) -> Iterator[CommentedEntry]:
     if choices.size is not None:
         yield CommentedEntry("size", choices.size, why=choices.why_size)
@@ -116,6 +127,9 @@ def _table(facts: TableFacts) -> Iterator[CommentedEntry]:
     if facts.separator != ",":
         yield CommentedEntry("separator", facts.separator, why="the most frequent separator in the first line")
     yield CommentedEntry("label", _free(facts.label), why=f"a guess: {facts.guess}" if facts.guess else "")
+    for hint in facts.hints:
+        if hint.key is not None:
+            yield CommentedEntry(hint.key, _free(hint.column), why=f"{hint.why}; split by it if so", off=True)
     ignored = [column for column in facts.columns if column.ignore]
     if ignored:
         below = tuple(CommentedEntry(column.name, "ignore", why=column.ignore) for column in ignored)
@@ -130,7 +144,7 @@ def _validation(choices: JobChoices) -> CommentedEntry:
     return CommentedEntry("validation", value, why=split.why)
 
 
-def _members(fingerprint: Fingerprint, choices: JobChoices, hub: bool) -> Iterator[str]:
+def _members(fingerprint: Fingerprint, choices: JobChoices, hub: bool, base: Path) -> Iterator[str]:
     facts, selection = fingerprint.facts, choices.selection
     notes = ["Numbers of epochs and copies are chosen so that the estimated training time fits into the budget."]
     if not selection.complete:
@@ -148,28 +162,41 @@ def _members(fingerprint: Fingerprint, choices: JobChoices, hub: bool) -> Iterat
             "Add `mirror: true` to `augment` if a mirrored image still has the same class (not so for digits or "
             "letters)."
         )
-    blocks = [as_yaml([_member(one)], 2) for one in selection.members]
+    blocks = [as_yaml([_member(one, base)], 2) for one in selection.members]
     if isinstance(facts, ImageFacts) and are_large(facts) and not hub:
         size = choices.size or facts.height.median
         signature = ImageSignature((size, choices.size or facts.width.median, facts.channels))
         why = "ImageNet weights, downloaded when training starts; commented out because the hub could not be reached"
         params = pretrained(signature, augmentation(facts, signature))
-        blocks.append(as_yaml([_member(ChosenMember("pretrained", why, params, 0.0), off=True)], 2))
+        blocks.append(as_yaml([_member(ChosenMember("pretrained", why, params, 0.0), base, off=True)], 2))
     for one in selection.left_out:
         cost = f"about {one.fit_seconds:,.0f} core seconds per fold"
         blocks.append(comment(f"left out: {one.name} ({one.params['kind']}), {one.why}; {cost}", 2))
     yield "".join(comment(note) for note in notes) + "members:\n" + "\n".join(blocks)
 
 
-def _member(one: ChosenMember, *, off: bool = False) -> CommentedEntry:
-    params = dict(one.params)
+def _member(one: ChosenMember, base: Path, *, off: bool = False) -> CommentedEntry:
+    params = _with_paths(one.params, base)
     if "copies" in params:
         params = {"kind": params.pop("kind"), "copies": params.pop("copies"), **params}
     if len(params) <= _SHORT and not any(isinstance(value, dict) for value in params.values()):
         return CommentedEntry(one.name, params, why=one.why, off=off)
-    return CommentedEntry(
-        one.name, below=tuple(CommentedEntry(key, value) for key, value in params.items()), why=one.why, off=off
-    )
+    features = params.pop("features", None)
+    below = [CommentedEntry(key, value) for key, value in params.items()]
+    if features is not None:
+        below.append(CommentedEntry("features", below=tuple(CommentedEntry(*item) for item in features.items())))
+    return CommentedEntry(one.name, below=tuple(below), why=one.why, off=off)
+
+
+def _with_paths(params: Mapping[str, Any], base: Path) -> dict[str, Any]:
+    """The parameters, with the paths of weights files relative to the folder of the job file."""
+    given: dict[str, Any] = {}
+    for key, value in params.items():
+        if key == "features":
+            given[key] = _with_paths(value, base)
+        else:
+            given[key] = _path(Path(value), base) if key == "weights" and value != "hub" else value
+    return given
 
 
 def _address(source: DataLocation, path: Path, base: Path) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from quorate.autoconfig.backbone_sample import SampledBackbone
 from quorate.autoconfig.fingerprint import Fingerprint, ImageFacts
-from quorate.autoconfig.image_members import are_large, image_candidates
+from quorate.autoconfig.image_members import FROZEN, are_large, image_candidates
 from quorate.autoconfig.selection import Machine, MemberCandidate, MemberSelection, TrainingBudget, select_members
 from quorate.autoconfig.table_members import table_candidates
 from quorate.data.signature import Column, ImageSignature, Signature, TableSignature
@@ -52,45 +54,69 @@ class Validation:
 
 
 @dataclass(frozen=True)
-class JobChoices:
-    """The values that the rules choose for the job file."""
+class DataChoices:
+    """What the rules choose for the section `data` of the job file."""
 
-    name: str
     held_out: bool
     """Whether some of the rows are held out as test rows."""
     why_test: str
     size: int | None
     """Side length of the centre crop of picture files, in pixels; None if the data have a fixed size."""
     why_size: str
+
+
+@dataclass(frozen=True)
+class JobChoices(DataChoices):
+    """The values that the rules choose for the job file."""
+
+    name: str
     validation: Validation
     selection: MemberSelection
 
 
-def choose(fingerprint: Fingerprint, machine: Machine, seconds: float, *, hub: bool) -> JobChoices:
+def choose(
+    fingerprint: Fingerprint,
+    machine: Machine,
+    seconds: float,
+    *,
+    hub: bool,
+    networks: Sequence[SampledBackbone] = (),
+) -> JobChoices:
     """Choose a job for the data with an estimated duration of at most `seconds` on `machine`.
 
     It uses the best split and image size for which all core members fit into the time. `hub` is true if weights can be
-    downloaded.
+    downloaded; `networks` are pretrained networks with weights, best first, whose members choose their own image size.
     """
     held_out, why_test = _test(fingerprint)
     left = 1 - TEST_PART if held_out else 1.0
     rows, rarest = math.ceil(fingerprint.rows * left), max(2, math.floor(fingerprint.rarest[1] * left))
     options = _options(fingerprint, rows, rarest)
+    if networks:
+        whole = data_choices(fingerprint).size
+        options = [(split, size) for split, size in options if size == whole]
+    total = fingerprint.rows + (fingerprint.test_rows or 0)
+    reserved = sum(one.seconds for one in networks[:FROZEN]) * total
     best: tuple[Validation, int | None, MemberSelection] | None = None
     for validation, size in options:
         signature = _signature(fingerprint, size)
         in_fold = max(2, int(rows * validation.part))
         n_classes = len(fingerprint.classes)
-        budget = TrainingBudget(signature, in_fold, validation.folds, n_classes, machine, seconds)
+        budget = TrainingBudget(signature, in_fold, validation.folds, n_classes, machine, seconds, reserved)
         twice = rarest - math.ceil(rarest * (1 - validation.part)) >= 2
-        best = (validation, size, select_members(_candidates(fingerprint, signature, in_fold, twice, hub), budget))
+        candidates = _candidates(fingerprint, signature, in_fold, twice, hub, networks)
+        best = (validation, size, select_members(candidates, budget))
         if best[2].complete:
             break
     assert best is not None
     validation, size, selection = best
-    return JobChoices(
-        _name(fingerprint), held_out, why_test, size, _why_size(fingerprint, size, options), validation, selection
-    )
+    why_size = _why_size(fingerprint, size, options)
+    return JobChoices(held_out, why_test, size, why_size, _name(fingerprint), validation, selection)
+
+
+def data_choices(fingerprint: Fingerprint) -> DataChoices:
+    """The choices for the data alone, at the largest image size."""
+    size = max((size for size in _sizes(fingerprint) if size), default=None)
+    return DataChoices(*_test(fingerprint), size, _why_size(fingerprint, size, []))
 
 
 def _test(fingerprint: Fingerprint) -> tuple[bool, str]:
@@ -151,7 +177,7 @@ def _why_size(fingerprint: Fingerprint, size: int | None, options: list[tuple[Va
     if size is None or not isinstance(fingerprint.facts, ImageFacts):
         return ""
     short = fingerprint.facts.short.median
-    if size == max(other for _, other in options if other):
+    if size == max((other for _, other in options if other), default=size):
         return f"the median of the shorter sides, {short} pixels"
     return f"networks on larger images do not fit into the budget; the median of the shorter sides is {short} pixels"
 
@@ -164,13 +190,18 @@ def _signature(fingerprint: Fingerprint, size: int | None) -> Signature:
 
 
 def _candidates(
-    fingerprint: Fingerprint, signature: Signature, rows: int, twice: bool, hub: bool
+    fingerprint: Fingerprint,
+    signature: Signature,
+    rows: int,
+    twice: bool,
+    hub: bool,
+    networks: Sequence[SampledBackbone],
 ) -> tuple[MemberCandidate, ...]:
     facts = fingerprint.facts
     if isinstance(facts, ImageFacts):
         assert isinstance(signature, ImageSignature)
-        return image_candidates(facts, signature, rows=rows, twice=twice, hub=hub)
-    return table_candidates(rows=rows, twice=twice)
+        return image_candidates(facts, signature, rows=rows, twice=twice, hub=hub, networks=networks)
+    return table_candidates(signature, rows=rows, twice=twice)
 
 
 def _name(fingerprint: Fingerprint) -> str:

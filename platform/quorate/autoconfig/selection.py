@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from quorate.data.signature import Signature
+from quorate.data.signature import ImageSignature, Signature
 from quorate.errors import UserError
 from quorate.execution.estimates import makespan
+from quorate.members.backbone import trial, vectors
 from quorate.registry import MEMBERS
 
 Params = Mapping[str, Any]
@@ -63,10 +64,12 @@ class TrainingBudget:
     machine: Machine
     seconds: float
     """The budget in seconds."""
+    reserved: float = 0.0
+    """Core seconds for the features of frozen networks, which are computed once for all members and folds."""
 
     @property
     def core_seconds(self) -> float:
-        return self.longest * self.machine.cores
+        return max(0.0, self.longest * self.machine.cores - self.reserved)
 
     @property
     def longest(self) -> float:
@@ -108,7 +111,8 @@ class MemberSelection:
     def seconds(self) -> float:
         """Estimated duration of the job in seconds, including startup, combining and the report."""
         share = 1 / (self.budget.machine.cores if self.budget else 1)
-        return AROUND + makespan([], [(seconds, share) for seconds in sorted(self.fits, reverse=True)])
+        reserved = self.budget.reserved * share if self.budget else 0.0
+        return AROUND + reserved + makespan([], [(seconds, share) for seconds in sorted(self.fits, reverse=True)])
 
 
 def select_members(candidates: Sequence[MemberCandidate], budget: TrainingBudget) -> MemberSelection:
@@ -199,7 +203,11 @@ def _fit_seconds(params: Params, budget: TrainingBudget) -> float:
     kind = MEMBERS.get(params["kind"])
     read = kind.Params.model_validate(params)
     try:
-        cost = kind.cost(read, signature=budget.signature, rows=budget.rows, n_classes=budget.n_classes)
+        backbone = read.frozen_backbone
+        seen = budget.signature
+        if backbone is not None and isinstance(seen, ImageSignature):
+            seen = vectors(trial(backbone, seen.shape).width)
+        cost = kind.cost(read, signature=seen, rows=budget.rows, n_classes=budget.n_classes)
     except (RuntimeError, ValueError) as error:
         raise UserError(f"{params['kind']} cannot be planned for {budget.signature}: {error}") from None
     return float(cost) / (GPU_CORES if params.get("gpus") else 1.0) + _EACH

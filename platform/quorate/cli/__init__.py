@@ -12,6 +12,7 @@ import typer
 from quorate import __version__
 from quorate.cli import (
     augment,
+    backbones,
     curves,
     diagnose,
     distill,
@@ -70,6 +71,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "fetch": submitted.fetch,
     "top": top.top,
     "leaderboard": leaderboard.leaderboard,
+    "backbones": backbones.backbones,
     "lr-find": lr_find.lr_find,
     "overfit": overfit.overfit,
     "curves": curves.curves,

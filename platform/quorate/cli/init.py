@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from quorate.cli.console import make_console
-from quorate.cli.options import JsonOption
+from quorate.cli.options import HubOption, JsonOption
 from quorate.json_text import json_text
 
 if TYPE_CHECKING:
@@ -18,10 +18,6 @@ if TYPE_CHECKING:
 
     from quorate.autoconfig.fingerprint import Fingerprint
     from quorate.autoconfig.rules import JobChoices
-
-_HUB = ("huggingface.co", 443)
-_HUB_SECONDS = 2.0
-"""Timeout in seconds of a connection to the hub. An assumption, not a measurement."""
 
 
 def init(
@@ -49,6 +45,16 @@ def init(
             help="Test data, also as a URL. Default: test data next to DATA. If there are none, a part of DATA.",
         ),
     ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights",
+            metavar="FOLDER|hub",
+            help="Pretrained networks for photographs: weights files of timm's networks in a folder, or those of the "
+            "hub. Default: those of the hub if it answers.",
+        ),
+    ] = None,
+    hub: HubOption = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing job file.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -65,16 +71,16 @@ def init(
         raise UserError("--budget: the time must be above 0")
     _check_output(output, force=force)
 
-    from quorate.autoconfig.fingerprint import ImageFacts
-    from quorate.autoconfig.image_members import are_large
     from quorate.autoconfig.inspection import inspect_data
     from quorate.autoconfig.job_file import write_checked
     from quorate.autoconfig.job_text import job_text
     from quorate.autoconfig.rules import choose
     from quorate.autoconfig.selection import Machine
     from quorate.autoconfig.source import find_source
+    from quorate.autoconfig.starting_weights import find_start
     from quorate.data.given import find_given
     from quorate.execution.hardware import this_hardware
+    from quorate.spec.hub_policy import hub_asked_by_command
 
     console = make_console(stderr=json)
     given = find_given(data, key="DATA").joined(find_given(*filter(None, [test]), key="--test"))
@@ -82,11 +88,13 @@ def init(
         fingerprint = inspect_data(replace(find_source(*given.paths), given=given), label=label)
     if not json:
         _show(fingerprint, console)
-    here, facts = this_hardware(), fingerprint.facts
-    hub = isinstance(facts, ImageFacts) and are_large(facts) and _hub_answers()
-    choices = choose(fingerprint, Machine(here.cores, here.gpus), seconds, hub=hub)
-    text = job_text(fingerprint, choices, base=output.parent, budget=budget.strip(), hub=hub)
-    write_checked(output, text, lambda draft: _check(draft, opened=not fingerprint.partly))
+    here = this_hardware()
+    with hub_asked_by_command(hub) as policy:
+        start = find_start(fingerprint, weights, policy, say=partial(_say, console))
+        choices = choose(fingerprint, Machine(here.cores, here.gpus), seconds, hub=start.hub, networks=start.networks)
+        text = job_text(fingerprint, choices, base=output.parent, budget=budget.strip(), hub=start.any)
+        opened = not fingerprint.partly and start.ready
+        write_checked(output, text, lambda draft: _check(draft, opened=opened))
     if json:
         typer.echo(json_text(_as_json(fingerprint, choices, output, seconds)))
     else:
@@ -122,12 +130,8 @@ def _check(draft: Path, *, opened: bool) -> None:
         raise UserError(f"wrote no job file, because the job would not run: {problems}") from None
 
 
-def _hub_answers() -> bool:
-    try:
-        socket.create_connection(_HUB, timeout=_HUB_SECONDS).close()
-    except OSError:
-        return False
-    return True
+def _say(console: Console, line: str) -> None:
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _show(fingerprint: Fingerprint, console: Console) -> None:

@@ -23,21 +23,29 @@ if TYPE_CHECKING:
 
 def show_plan(job: Job, store: str, address: str | None, console: Console, *, as_json: bool) -> None:
     """Plan the job for the place where it would run, and print the plan."""
+    from quorate.execution.interrupt import StopRequest
     from quorate.execution.workplace import Workplace
+    from quorate.job.backbone_choice import planned_choice
     from quorate.job.features import summaries
+    from quorate.job.fits import FitRunner
     from quorate.job.planning import plan_job
     from quorate.job.progress import JobProgress
     from quorate.plan.opening import open_data
     from quorate.plan.tasks import Resources
     from quorate.results.results import Results
+    from quorate.spec.hub_policy import hub_asked
     from quorate.store import open_store
 
     def say(note: str) -> None:
         console.print(note, style="yellow", markup=False, highlight=False)
 
     executor, wait = job.spec.execution.executor, job.spec.execution.wait_for_nodes
-    with Workplace(executor, address, lambda opened: None, urgent=True, wait_for_nodes=wait, say=say) as place:
+    with (
+        hub_asked(job.spec.execution.hub),
+        Workplace(executor, address, lambda opened: None, urgent=True, wait_for_nodes=wait, say=say) as place,
+    ):
         context = open_data(job, say, decoder=place)
+        job = planned_choice(job, context, FitRunner(place, open_store(store), StopRequest(), say))
         plan = plan_job(job, context, place)  # a cluster's hardware determines the numerics, and so the task keys
         groups = place.groups_for(Resources(cpus=0), present=True)
     results = Results(open_store(store))
@@ -48,6 +56,8 @@ def show_plan(job: Job, store: str, address: str | None, console: Console, *, as
         typer.echo(json_text(_plan_json(job, plan, done.keys(), features, groups, used)))
     else:
         _print_plan(plan, done.keys(), features, groups, used, console)
+        if can_grow(job):
+            console.print(_growth_text(plan), markup=False, highlight=False, soft_wrap=True)
 
 
 def _plan_json(
@@ -101,7 +111,23 @@ def _plan_json(
         "groups": [_group_json(group) for group in groups],
         "tasks": tasks,
     }
-    return said | ({"features": asked} if asked else {})
+    return said | ({"features": asked} if asked else {}) | ({"grows": True} if can_grow(job) else {})
+
+
+def can_grow(job: Job) -> bool:
+    """Whether the job adds members until its budget is used."""
+    return job.spec.grow and job.spec.execution.budget is not None
+
+
+def _growth_text(plan: Plan) -> str:
+    from quorate.plan.portfolio import portfolio
+
+    train, rows = plan.context.train, len(plan.context.folds[0].train)
+    count = len(portfolio(train.signature, rows))
+    return (
+        "within its budget, the job may add copies of these members and members of the portfolio (which has "
+        f"{count} for these data)"
+    )
 
 
 def _memory_json(memory: MemoryUse | None) -> dict[str, int] | None:

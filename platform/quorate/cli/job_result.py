@@ -47,8 +47,7 @@ def show_board(
     board: Leaderboard, run: str, console: Console, said: Console, *, as_json: bool, on_this_machine: bool = True
 ) -> None:
     """Print the leaderboard and, if it is not for scripts, what to do next with a run that is `on_this_machine`."""
-    from quorate.report.budget import as_lines
-    from quorate.report.leaderboard import as_table, choices
+    from quorate.report.leaderboard import as_table, choices, remarks
 
     if as_json:
         typer.echo(board.to_text())
@@ -56,7 +55,7 @@ def show_board(
     console.print(as_table(board, width=console.width))
     if (chosen := choices(board)) is not None:
         console.print(chosen)
-    for line in as_lines(board.budget, board.run) if board.budget is not None else ():
+    for line in remarks(board):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     _say_what_next(board, run, said, on_this_machine=on_this_machine)
 

@@ -18,12 +18,11 @@ def leaderboard(run: RunOption = None, runs_at: RunsOption = None, json: JsonOpt
         typer.echo(board.to_text())
         return
 
-    from quorate.report.budget import as_lines
-    from quorate.report.leaderboard import as_table, choices
+    from quorate.report.leaderboard import as_table, choices, remarks
 
     console = make_console()
     console.print(as_table(board, width=console.width))
     if (chosen := choices(board)) is not None:
         console.print(chosen)
-    for line in as_lines(board.budget, board.run) if board.budget is not None else ():
+    for line in remarks(board):
         console.print(line, markup=False, highlight=False, soft_wrap=True)

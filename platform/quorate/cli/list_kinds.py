@@ -40,7 +40,7 @@ def list_kinds(
     """List the kinds that a job file can use, or the keys of one kind."""
     from quorate.errors import UserError
     from quorate.registry import did_you_mean
-    from quorate.registry.extras import how_to_install
+    from quorate.registry.extras import how_to_install_package
     from quorate.registry.own_code import add_search_folders
     from quorate.spec.catalogue import REGISTRIES, entries
 
@@ -70,7 +70,7 @@ def list_kinds(
         if kinds:
             console.print(_table(name, kinds, listed=match is not None))
     for missing in dict.fromkeys(entry.missing for kinds in found.values() for entry in kinds if entry.missing):
-        said = f"{missing} is not installed: {how_to_install('boosting', missing)}"
+        said = f"{missing} is not installed: {how_to_install_package(missing)}"
         console.print(said, highlight=False, markup=False, soft_wrap=True)
     if not any(found.values()):
         console.print(f"no name contains {match!r}", highlight=False, markup=False)
@@ -105,7 +105,7 @@ def _table(name: str, kinds: list[KindEntry], *, listed: bool) -> Table:
 def _show_kind(what: str, name: str, *, as_json: bool) -> None:
     from quorate.errors import UserError
     from quorate.registry import UnknownKind
-    from quorate.registry.extras import how_to_install
+    from quorate.registry.extras import how_to_install_package
     from quorate.spec.catalogue import entry, parameters
 
     try:
@@ -122,7 +122,7 @@ def _show_kind(what: str, name: str, *, as_json: bool) -> None:
     console = make_console()
     console.print(Text(f"{kind.name} ({kind.origin}): {kind.description}"))
     if kind.missing:
-        said = f"{kind.missing} is not installed: {how_to_install('boosting', kind.missing)}"
+        said = f"{kind.missing} is not installed: {how_to_install_package(kind.missing)}"
         console.print(said, highlight=False, markup=False, soft_wrap=True)
     table = Table(box=None, padding=(0, 2, 0, 0))
     for head in ("key", "value", "default", "meaning"):

@@ -73,6 +73,15 @@ AddressOption = Annotated[
 ]
 """For commands about submitted jobs."""
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+HubOption = Annotated[
+    str | None,
+    typer.Option(
+        "--hub",
+        metavar="never|allow|fit-only",
+        help="Whether a hub may be asked for weights that are not on this machine; fit-only: by jobs alone. "
+        "Default: QUORATE_HUB, or allow.",
+    ),
+]
 
 _BUCKETS = ("s3://", "gs://", "az://")
 

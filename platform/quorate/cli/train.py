@@ -14,7 +14,7 @@ import typer
 from quorate.cli.clock import began
 from quorate.cli.console import make_console
 from quorate.cli.job_result import say_elsewhere, show_board
-from quorate.cli.options import JsonOption, RunsOption, check_cluster, store_uri
+from quorate.cli.options import HubOption, JsonOption, RunsOption, check_cluster, store_uri
 
 if TYPE_CHECKING:
     from quorate.cli.job_result import Consoles
@@ -53,6 +53,7 @@ def train(
             metavar="TIME", help="Time limit of the job, e.g. 20m. The job then ends with the best ensemble so far."
         ),
     ] = None,
+    hub: HubOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors and the leaderboard.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -69,7 +70,7 @@ def train(
     stop = StopRequest()
     stop.install()
     try:
-        job = load(job_file, override or [], executor, seed, budget)
+        job = load(job_file, override or [], executor, seed, budget, hub=hub)
         _check_options(job, address)
         if dry_run:
             from quorate.cli.job_plan import show_plan
@@ -106,6 +107,8 @@ def load(
     seed: int | None,
     budget: str | None,
     lookup: PathLookup | None = None,
+    *,
+    hub: str | None = None,
 ) -> Job:
     """Read a job file with the options that override it; `lookup` finds the files that it names."""
     from quorate.spec import load_job
@@ -116,6 +119,7 @@ def load(
         ("executor", "execution.executor", executor),
         ("seed", "seed", seed),
         ("budget", "execution.budget", budget),
+        ("hub", "execution.hub", hub),
     ):
         if value is not None:
             given.append(Override(f"{key}={json_format.dumps(value)}", f"--{option} {value}"))

@@ -90,6 +90,10 @@ def load_features(folder: Path, saved: Mapping[str, Any]) -> Features:
     signature = signature_from_json(saved["input"])
     if isinstance(signature, ImageSignature):
         return PixelFeatures(Standardizer.load(folder, saved["standardizer"]), signature)
+    if "targets" in saved:
+        from quorate.data.target_features import load_target_features
+
+        return load_target_features(folder, saved, signature)
     from quorate.data.table_features import load_table_features
 
     return load_table_features(folder, saved, signature)

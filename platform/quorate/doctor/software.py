@@ -13,9 +13,12 @@ from pathlib import Path
 
 from quorate import __version__
 from quorate.doctor.check import CheckResult
-from quorate.registry.extras import install_command, requirements
+from quorate.registry.extras import install_command, requirement_name, requirements
 
-LIBRARIES = ("torch", "torchvision", "timm", "ray", "mlflow", "scikit-learn", "numpy", "pandas", "pydantic", "skops")
+LIBRARIES = (
+    *("torch", "torchvision", "timm", "ray", "mlflow", "scikit-learn", "lightgbm", "catboost", "tabm"),
+    *("numpy", "pandas", "pydantic", "skops"),
+)
 PYTHONS = ((3, 11), (3, 14))
 """The lowest supported version of Python, and the lowest version that is too new, as in `requires-python`."""
 IMPORT_SECONDS = 60.0
@@ -64,7 +67,7 @@ def extras() -> Iterator[CheckResult]:
     for extra in about.get_all("Provides-Extra") or ():
         if extra == "dev":
             continue
-        names = [_requirement_name(line) for line in requirements(extra)]
+        names = [requirement_name(line) for line in requirements(extra)]
         missing = [name for name in names if _version(name) is None]
         if missing:
             wanted = [line for name, line in zip(names, requirements(extra), strict=True) if name in missing]
@@ -124,8 +127,3 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
-
-
-def _requirement_name(line: str) -> str:
-    end = next((i for i, sign in enumerate(line) if not (sign.isalnum() or sign in "-_.")), len(line))
-    return line[:end]

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 import numpy as np
 
 from quorate.ensemble.arrays import Floats, Labels, Proba
+from quorate.ensemble.dependence import INDEPENDENT, Dependence
 from quorate.ensemble.metrics import SMALLEST_PROBA
 from quorate.ensemble.threads import in_threads
 from quorate.registry import CALIBRATIONS, KindParams
@@ -48,16 +49,27 @@ class Calibrator(ABC, Generic[P_co]):
     def fit(self, *, proba: Proba, y: Labels) -> Calibration:
         """Fit a calibration to probabilities (N, K) and labels (N,). Equal inputs give bit-identical results."""
 
+    def fit_dependent(self, *, proba: Proba, y: Labels, dependence: Dependence) -> Calibration:
+        """Fit like `fit`, on rows that may belong to groups or be ordered in time; a kind that splits the rows must
+        override this."""
+        return self.fit(proba=proba, y=y)
+
 
 def calibrator_of(params: KindParams) -> Calibrator[KindParams]:
     made: Calibrator[KindParams] = CALIBRATIONS.get(params.kind)(params)
     return made
 
 
-def fit_each(params: KindParams, *, proba: Proba, y: Labels) -> tuple[Calibration, ...]:
+def fit_each(
+    params: KindParams, *, proba: Proba, y: Labels, dependence: Dependence = INDEPENDENT
+) -> tuple[Calibration, ...]:
     """Fit a calibration of the kind in `params` to each member of (M, N, K)."""
     calibrator = calibrator_of(params)
-    return tuple(in_threads(lambda member: calibrator.fit(proba=member, y=y), proba, numbers=proba.size))
+
+    def fit(member: Proba) -> Calibration:
+        return calibrator.fit_dependent(proba=member, y=y, dependence=dependence)
+
+    return tuple(in_threads(fit, proba, numbers=proba.size))
 
 
 def calibrated(calibrations: Sequence[Calibration], proba: Proba) -> Iterator[Floats]:

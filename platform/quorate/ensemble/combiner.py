@@ -13,7 +13,7 @@ from quorate.ensemble.arrays import Floats, Labels, Proba
 from quorate.ensemble.calibrator import calibrator_of, fit_each
 from quorate.ensemble.combination import AS_IT_IS, Combination
 from quorate.ensemble.copies import divided, together
-from quorate.ensemble.dependence import Dependence
+from quorate.ensemble.dependence import INDEPENDENT, Dependence
 from quorate.ensemble.objectives import Objective
 from quorate.registry import CALIBRATIONS, COMBINERS, KindParams, kind_of
 
@@ -109,11 +109,14 @@ class EqualWeightCombiner(Combiner[P_co]):
     pooling."""
 
     def fit(self, *, proba: Proba, y: Labels, seed: int) -> Combination:
+        return self.fit_dependent(proba=proba, y=y, seed=seed, dependence=INDEPENDENT)
+
+    def fit_dependent(self, *, proba: Proba, y: Labels, seed: int, dependence: Dependence) -> Combination:
         assert isinstance(self.params, CalibratingParams), "a combiner that calibrates"
         members, kind = len(proba), self.params.kind
-        calibrations = fit_each(self.params.calibration, proba=proba, y=y)
+        calibrations = fit_each(self.params.calibration, proba=proba, y=y, dependence=dependence)
         combination = Combination(kind, np.full(members, 1 / members), calibrations)
-        return with_final_calibration(combination, proba=proba, y=y, final=self.params.final)
+        return with_final_calibration(combination, proba=proba, y=y, final=self.params.final, dependence=dependence)
 
 
 def combiner_of(
@@ -138,7 +141,12 @@ def with_an_undecided_voter(shares: Floats, *, voters: int) -> Floats:
 
 
 def with_final_calibration(
-    combination: Combination, *, proba: Proba, y: Labels, final: KindParams | None = None
+    combination: Combination,
+    *,
+    proba: Proba,
+    y: Labels,
+    final: KindParams | None = None,
+    dependence: Dependence = INDEPENDENT,
 ) -> Combination:
     """Add a calibration of the pooled probabilities to `combination`; by default a temperature.
 
@@ -147,4 +155,4 @@ def with_final_calibration(
     """
     calibrator = calibrator_of(final or KindParams(kind="temperature"))
     pooled = replace(combination, calibration=AS_IT_IS).apply(proba)
-    return replace(combination, calibration=calibrator.fit(proba=pooled, y=y))
+    return replace(combination, calibration=calibrator.fit_dependent(proba=pooled, y=y, dependence=dependence))

@@ -61,7 +61,7 @@ _FOR_PICTURES = 0.04
 _REUSED = 0.02
 """Seconds to pack a reused fit task into the bundle. For new fit tasks, the estimate is the time that storing them
 took."""
-_SAFETY = 1.5
+SAFETY = 1.5
 """Combining can take this many times as long as its rehearsal, because abandoned workers can still be busy (an
 assumption)."""
 
@@ -153,7 +153,7 @@ def seconds_after_training(spec: JobSpec, plan: Plan, budget: Budget, closing: C
     drawing = min(closing.slow * _PICTURE * pictures, _FOR_PICTURES * budget.seconds)
     aside = closing.slow * train_dev_seconds(plan)
     rest = min(closing.closing + drawing + aside, _MOST * budget.seconds)
-    return _SAFETY * combining + _REUSED * reused + rest
+    return SAFETY * combining + _REUSED * reused + rest
 
 
 def workers(plan: Plan, slots: Callable[[Resources], int], spec: ExecutionSpec) -> int:

@@ -12,6 +12,7 @@ from quorate.ensemble.assemble import Assembly, assemble
 from quorate.ensemble.combination import Combination
 from quorate.ensemble.combiner import combiner_of
 from quorate.ensemble.dependence import Dependence
+from quorate.ensemble.objectives import Objective
 from quorate.ensemble.quorum import QuorumError, check_quorum
 from quorate.execution.base import Executor
 from quorate.execution.budget import Budget
@@ -38,6 +39,8 @@ class JobEnsemble:
     """The combination of all members of the plan; those that were not combined have weight 0."""
     seconds: float
     """Time that combining took."""
+    objective: Objective = "nll"
+    """What the combiner optimizes."""
 
     @property
     def weighted(self) -> list[int]:
@@ -48,12 +51,13 @@ class JobEnsemble:
 def combine(job: Job, plan: Plan, gathered: OofPredictions, members: list[int]) -> JobEnsemble:
     """Fit the job's combiner to the members at the positions `members` of the plan; raises `JobFailed`."""
     started, labels = time.monotonic(), [plan.labels[i] for i in members]
+    combiner = combiner_of(job.spec.combiner, recipes=recipes_of(job.spec, labels))
     try:
         assembly = assemble(
             proba=gathered.proba[members],
             mask=gathered.mask[members],
             y=plan.context.train.y,
-            combiner=combiner_of(job.spec.combiner, recipes=recipes_of(job.spec, labels)),
+            combiner=combiner,
             seed=derive_seed(job.spec.seed, "combiner"),
             names=labels,
             dependence=Dependence(plan.context.train.groups, plan.context.train.time),
@@ -62,7 +66,7 @@ def combine(job: Job, plan: Plan, gathered: OofPredictions, members: list[int]) 
     except ValueError as error:
         raise JobFailed(f"the members cannot be combined: {error}") from None
     combination = assembly.combination.among(members, len(plan.labels))
-    return JobEnsemble(labels, assembly, combination, time.monotonic() - started)
+    return JobEnsemble(labels, assembly, combination, time.monotonic() - started, combiner.objective)
 
 
 def counted_members(

@@ -115,7 +115,11 @@ def find_features(plan: Plan, units: Sequence[Unit], results: Results) -> Extrac
     for task in (task for unit in units for task in unit.tasks):
         if (backbone := _asks(task)) is not None:
             wanted |= {(backbone, part) for part in (("train", "test") if isinstance(task, FitTask) else ("test",))}
-    needed = tuple(task for task in plan.features if (task.backbone, task.part) in wanted)
+    return look_up(plan, tuple(task for task in plan.features if (task.backbone, task.part) in wanted), results)
+
+
+def look_up(plan: Plan, needed: tuple[FeatureTask, ...], results: Results) -> Extraction:
+    """Look up these features of a plan in the store; raises `BackboneError` if weights are not available."""
     weights = {backbone: _weights(backbone, plan) for backbone in dict.fromkeys(task.backbone for task in needed)}
     extraction = Extraction(plan, weights, needed)
     for key, matrix in ((task.key, results.features(task)) for task in extraction.missing):

@@ -48,6 +48,8 @@ def finish(
     board = make_board(outcome, run=folder.name, seconds=time.monotonic() - started)
     if closing.budget is not None:
         board = board.with_budget(budget_part(closing.budget, plan, work, outcome.there, outcome.gathered.tested))
+    if outcome.growth is not None:
+        board = board.with_growth(outcome.growth)
     try:
         bundle = pack_bundle(folder.path / "bundle", spec, plan, production, outcome.ensemble, board, results)
     except Damaged as damaged:

@@ -9,7 +9,7 @@ from quorate.execution.interrupt import StopRequest
 from quorate.job.ensemble import JobFailed
 from quorate.plan.half_batch import keys_of_results
 from quorate.plan.identity import digest
-from quorate.plan.tasks import FitTask, Plan
+from quorate.plan.tasks import FeatureTask, FitTask, Plan
 from quorate.store import Lease, LeaseHolder, LeaseLost, Store
 from quorate.store.leases import LeaseWatch
 
@@ -44,7 +44,8 @@ def job_lease(
         if not wait:
             raise JobRunsElsewhere(holder, store.watch(name, holder))
 
-    with _held(store, name, plan.tasks, stop, waiting, busy, "start the job again to continue or to follow") as lease:
+    keys = _keys(plan.tasks)
+    with _held(store, name, keys, stop, waiting, busy, "start the job again to continue or to follow") as lease:
         yield lease
 
 
@@ -64,7 +65,24 @@ def fits_lease(
         stop.check()
 
     name = digest(fits=[task.key for task in tasks])
-    with _held(store, name, tasks, stop, waiting, busy, "run the same command to continue") as lease:
+    with _held(store, name, _keys(tasks), stop, waiting, busy, "run the same command to continue") as lease:
+        yield lease
+
+
+@contextmanager
+def features_lease(
+    store: Store, tasks: Sequence[FeatureTask], stop: StopRequest, *, say: Callable[[str], None]
+) -> Iterator[Lease]:
+    """As `fits_lease`, of features."""
+
+    def waiting(holder: str) -> None:
+        say(f"{holder} computes the same features with the same store; waiting until it ends")
+
+    def busy(holder: LeaseHolder) -> None:
+        stop.check()
+
+    keys = [task.key for task in tasks]
+    with _held(store, digest(features=keys), keys, stop, waiting, busy, "run the same command to continue") as lease:
         yield lease
 
 
@@ -72,13 +90,12 @@ def fits_lease(
 def _held(
     store: Store,
     name: str,
-    tasks: Sequence[FitTask],
+    keys: Sequence[str],
     stop: StopRequest,
     waiting: Callable[[str], None],
     busy: Callable[[LeaseHolder], None],
     hint: str,
 ) -> Iterator[Lease]:
-    keys = [key for task in tasks for key in keys_of_results(task)]
     try:
         with store.lease(name, waiting=waiting, busy=busy, keys=keys, lost=lambda _: stop.halt()) as lease:
             yield lease
@@ -87,3 +104,7 @@ def _held(
             f"it runs in another process now: {lost}. This process was suspended, or could not reach the store "
             f"{store.address}. Finished work is kept; {hint}"
         ) from lost
+
+
+def _keys(tasks: Sequence[FitTask]) -> list[str]:
+    return [key for task in tasks for key in keys_of_results(task)]

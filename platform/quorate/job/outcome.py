@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quorate.job.budget import Attendance
+from quorate.job.composition import Composition
 from quorate.job.ensemble import JobEnsemble
 from quorate.job.production import Production
 from quorate.job.progress import JobProgress
 from quorate.plan.tasks import Plan
 from quorate.results.oof import OofPredictions
+from quorate.runs.leaderboard import LeaderboardGrowth
 from quorate.spec import Job
 
 
@@ -28,6 +31,16 @@ class JobOutcome:
     there: Attendance
     ensemble: JobEnsemble
     production: Production
+    growth: LeaderboardGrowth | None = None
+    """None if the job could not grow."""
+
+    @classmethod
+    def of(
+        cls, made: Composition, work: JobProgress, production: Production, growth: LeaderboardGrowth | None = None
+    ) -> Self:
+        """The outcome of a job whose members are combined."""
+        gathered = production.answers(made.plan, made.gathered)
+        return cls(made.job, made.plan, work, gathered, made.there, made.ensemble, production, growth)
 
     @cached_property
     def test(self) -> NDArray[np.float64] | None:

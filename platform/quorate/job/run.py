@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Literal
 
 from rich.console import Console
@@ -19,11 +19,15 @@ from quorate.execution.budget import Budget
 from quorate.execution.interrupt import StopRequest
 from quorate.execution.ray.early_start import StartingRay
 from quorate.execution.workplace import Workplace
-from quorate.job.budget import ClosingTime, leave_out_beginnings, open_executor, turnout
+from quorate.job.backbone_choice import choose_backbones
+from quorate.job.budget import ClosingTime, leave_out_beginnings, open_executor
 from quorate.job.cluster_tags import cluster_tags
-from quorate.job.ensemble import JobFailed, combine, counted_members
+from quorate.job.composition import compose
+from quorate.job.ensemble import JobFailed
 from quorate.job.features import summaries
 from quorate.job.final_files import finish
+from quorate.job.fits import FitRunner
+from quorate.job.growth import Growth
 from quorate.job.lease import job_lease
 from quorate.job.outages import StoreOutages
 from quorate.job.outcome import JobOutcome
@@ -34,16 +38,19 @@ from quorate.job.session import JobSession
 from quorate.job.tracker import Tracker
 from quorate.job.training import Trainer
 from quorate.plan.opening import open_data
-from quorate.plan.tasks import Plan
+from quorate.plan.tasks import JobData, Plan
+from quorate.report.backbones import ranking_notes, ranking_table
 from quorate.report.progress import Screen
-from quorate.results.oof import gather
 from quorate.results.results import Results
+from quorate.runs.backbone_ranking import BackboneRanking
 from quorate.runs.crashes import ended_without_a_word, recorded
 from quorate.runs.folder import RunFolder
+from quorate.runs.job_record import JOB_FILE
 from quorate.runs.leaderboard import Leaderboard
 from quorate.runs.logs import RunLogs
 from quorate.runs.place import RunsPlace
-from quorate.spec import Job
+from quorate.spec import Job, record_of
+from quorate.spec.hub_policy import hub_asked
 from quorate.store import Lease, Store
 from quorate.tracking.journal import NAME as JOURNAL
 from quorate.tracking.journal import Journal
@@ -89,19 +96,22 @@ def run_job(
     Failures are printed to `errors`, by default to `console`. Raises `SpecError` for input that cannot be used,
     `JobFailed` if the quorum is not reached, and `Interrupted` if a signal stopped the job. Finished work is kept.
     """
-    started, spec = time.monotonic(), job.spec
+    started = time.monotonic()
     budget = _budget(job, options, started)
     closing = ClosingTime(budget)
     with (
+        hub_asked(job.spec.execution.hub),
         _workplace(job, options, console, stop, urgent=budget is not None) as place,
         _decoder(place, options.store, console) as decoder,
     ):
         rows = open_data(job, partial(_say_note, console), data, decoder)
+        runner = FitRunner(place, options.store, stop, partial(_say_note, errors or console))
+        job, ranking = _with_backbones(job, rows, runner, budget, console)
         opening = time.monotonic() - started
         plan = plan_job(job, rows, place)
         with (
             job_lease(options.store, plan, stop, wait=options.wait, say=partial(_say_note, console)) as lease,
-            _run(job, options, lease, console, errors or console) as folder,
+            _run(job, ranking, options, lease, console, errors or console) as folder,
             _tracked(job, plan, place, folder, console, closing, stop) as tracker,
         ):
             results = Results(options.store)
@@ -113,22 +123,34 @@ def run_job(
                 logs, screen = RunLogs(folder.path), Screen(console, errors or console)
                 outages = StoreOutages(partial(_say_note, errors or console), stopping=partial(_is_over, stop, budget))
                 trainer = Trainer(job, place, results, tracker, logs, screen, stop, session, outages)
-                opened = partial(open_executor, place, job, plan, work, closing, opening, console.print)
+                opened = cache(partial(open_executor, place, job, plan, work, closing, opening, console.print))
                 trainer.complete(plan, work, budget, opened)
                 lease.check()
                 leave_out_beginnings(plan, work)
-                there = turnout(plan, work, spec.quorum)
-                gathered = gather(plan, work.fits, work.tests, counting=there.folds)
-                ensemble = combine(job, plan, gathered, counted_members(job, plan, work, there, place.executor, budget))
-                production = production_models(trainer, plan, work, ensemble.weighted, console)
+                made, growth = compose(job, plan, work, place.executor, budget), None
+                if job.spec.grow and budget is not None:
+                    made, growth = Growth(trainer, work, budget, opened, lease.check, console).grow(made)
+                    folder.write(JOB_FILE, record_of(made.job.spec))
+                production = production_models(trainer, made.plan, work, made.ensemble.weighted, console)
                 lease.check()  # without it, refits that were stopped would count as failed
-            gathered = production.answers(plan, gathered)
-            if ensemble.assembly.reason:
-                console.print(ensemble.assembly.reason, style="yellow", markup=False, highlight=False)
-            outcome = JobOutcome(job, plan, work, gathered, there, ensemble, production)
+            if made.ensemble.assembly.reason:
+                console.print(made.ensemble.assembly.reason, style="yellow", markup=False, highlight=False)
+            outcome = JobOutcome.of(made, work, production, growth)
             return finish(
                 outcome, folder, results, tracker, closing, console, started=started, pictures=options.pictures
             )
+
+
+def _with_backbones(
+    job: Job, rows: JobData, runner: FitRunner, budget: Budget | None, console: Console
+) -> tuple[Job, BackboneRanking | None]:
+    """The job with a member for each frozen network that `features: best` has chosen."""
+    choice = choose_backbones(job, rows, runner, budget)
+    if choice.ranking is not None:
+        console.print(ranking_table(choice.ranking))
+        for line in ranking_notes(choice.ranking):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+    return choice.job, choice.ranking
 
 
 def _is_over(stop: StopRequest, budget: Budget | None) -> bool:
@@ -143,12 +165,16 @@ def _budget(job: Job, options: Options, started: float) -> Budget | None:
 
 
 @contextmanager
-def _run(job: Job, options: Options, lease: Lease, console: Console, errors: Console) -> Iterator[RunFolder]:
+def _run(
+    job: Job, ranking: BackboneRanking | None, options: Options, lease: Lease, console: Console, errors: Console
+) -> Iterator[RunFolder]:
     """Create the folder of the run, and keep the run in its place."""
     runs = options.runs
     if (crashed := ended_without_a_word(runs.work, job.spec.name)) is not None:
         _say_note(console, crashed)
     folder = runs.create(job)
+    if ranking is not None:
+        ranking.write(folder)
     lease.say(folder.address)
     options.announce(folder)
     with runs.kept(folder, partial(_say_note, errors)), recorded(folder):

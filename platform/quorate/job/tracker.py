@@ -73,17 +73,36 @@ class Tracker:
         self._failed: set[str] = set()
         self._epochs: dict[str, set[int]] = {}
         """Epochs whose metrics are in the journal, by the name of the run."""
-        self._recipes = {task.label: member_recipe(task.params) for task in plan.tasks}
-        copies: dict[str, dict[str, dict[str, Any]]] = {}
-        for task in plan.tasks:
-            copies.setdefault(task.member, {})[task.label] = self._recipes[task.label]
-        self._compared = comparable({member: list(recipes.values()) for member, recipes in copies.items()})
+        self._recipes: dict[str, dict[str, Any]] = {}
+        self._compared = self._compare(plan)
         tags = {"quorate.level": "job", "quorate.host": socket.gethostname(), **(place or {})}
         params = {"seed": spec.seed, "combiner": spec.combiner.kind, "members": len(plan.labels)}
         params |= {"folds": len(plan.context.folds), "validation": plan.context.folds.reason, "data": spec.data.kind}
         self._start(JOB, run, None, tags, params, now_ms())
         self._data(JOB, "training")
         self._data(JOB, "testing")
+
+    def add(self, plan: Plan) -> None:
+        """Note that the members of this plan are trained too."""
+        self._plan = plan
+        self._left |= {
+            label: {task.fold for task in plan.of(label)} for label in plan.labels if label not in self._left
+        }
+        self._compared |= self._compare(plan)
+
+    def not_added(self, labels: Iterable[str]) -> None:
+        """Note that the job does not use these members."""
+        for label in labels:
+            if _member_uid(label) in self._begun:
+                self._journal.tags(_member_uid(label), {"quorate.status": "not added"})
+
+    def _compare(self, plan: Plan) -> set[str]:
+        """Add the recipes of a plan's members; returns the names of the parameters in which they differ."""
+        self._recipes |= {task.label: member_recipe(task.params) for task in plan.tasks}
+        copies: dict[str, dict[str, dict[str, Any]]] = {}
+        for task in plan.tasks:
+            copies.setdefault(task.member, {})[task.label] = self._recipes[task.label]
+        return comparable({member: list(recipes.values()) for member, recipes in copies.items()})
 
     def on(self, event: Event) -> None:
         """Write one event of the executor."""

@@ -163,14 +163,18 @@ class WorkerShares:
     once)."""
 
     def __init__(self, units: Sequence[Unit], executor: Executor, most: int | None) -> None:
+        self._executor, self._most = executor, most or len(units)
         self._shares: dict[Resources, float] = {}
         for unit in units:
-            if unit.resources not in self._shares:
-                slots = min(executor.slots(unit.resources), most or len(units))
-                self._shares[unit.resources] = 1 / max(slots, 1)
+            self._of(unit.resources)
 
     def __call__(self, task: Task) -> float:
-        return self._shares.get(task.resources, 1.0)
+        return self._of(task.resources)
+
+    def _of(self, resources: Resources) -> float:
+        if resources not in self._shares:  # also for tasks that are submitted later
+            self._shares[resources] = 1 / max(min(self._executor.slots(resources), self._most), 1)
+        return self._shares[resources]
 
 
 def seconds_to_quorum(plan: Plan, work: JobProgress, *, need: int, share: WorkerShares) -> float:

@@ -55,6 +55,8 @@ class Member(Protocol):
     """Whether `gpus: auto` gives a part of an accelerator to this kind."""
     packs: ClassVar[bool] = False
     """Whether `fit_many` trains several members of this kind in one model."""
+    seeded: ClassVar[bool] = True
+    """Whether the seed changes the result; otherwise copies are equal."""
     procedures: ClassVar[tuple[type[Procedure], ...]] = ()
     """The procedures that `follow` supports."""
     history: list[dict[str, float]]
@@ -138,6 +140,7 @@ OPTIONAL = (
     "resamples",
     "accelerated",
     "packs",
+    "seeded",
     "procedures",
     "finished",
     "fit_many",

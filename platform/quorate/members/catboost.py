@@ -1,4 +1,4 @@
-"""CatBoost, installed by the extra `boosting`."""
+"""CatBoost."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic import Field
 
 from quorate.data.features import Matrix
 from quorate.data.signature import Signature
-from quorate.members.boosting import Boosting, BoostingRows, PackageParams, boosting_cost
+from quorate.members.boosting import Boosting, BoostingParams, BoostingRows, boosting_cost
 from quorate.members.learner import LearnerParams
 from quorate.registry import MEMBERS
 from quorate.registry.parameter_names import named
@@ -25,8 +25,7 @@ _MISSING = -1
 
 
 # The defaults are those of CatBoost.
-class CatboostParams(PackageParams):
-    needs_package: ClassVar[str] = "catboost"
+class CatboostParams(BoostingParams):
     kind: Literal["catboost"] = "catboost"
     depth: int = Field(6, ge=1, le=16, validation_alias=named("depth", "max_depth"))
     """Number of levels of a tree; all nodes of a level use the same split."""

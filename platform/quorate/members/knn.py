@@ -29,6 +29,7 @@ class Knn(Learner):
     """Votes of the nearest training rows by Euclidean distance (Cover and Hart, 1967)."""
 
     Params: ClassVar[type[LearnerParams]] = KnnParams
+    seeded: ClassVar[bool] = False
     weighs: ClassVar[bool] = False
 
     @classmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import zipfile
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from quorate.data.weighting import WeightingParams, Weights, balanced_rows, row_
 from quorate.members import backbone
 from quorate.members.backbone_features import BackboneFeatures, fit_any_features, load_any_features
 from quorate.members.base import Member, Proba, read_header, write_header
+from quorate.members.best_backbones import BestBackbones, FrozenNetworks
 from quorate.training.context import Device, Hardware, Numerics, TaskContext
 
 MODEL = "model.skops"
@@ -33,13 +34,22 @@ class LearnerParams(WeightingParams):
     each channel, over the fold's training rows; `sample` uses those of each image. `quantile` maps the columns of a
     table to normal distributions, and `robust` uses the median and interquartile range. `zca` and `pca` whiten images,
     `pca` also tables."""
-    features: backbone.Features | None = None
+    features: FrozenNetworks | None = None
     """Use the features of a frozen network of timm instead of pixels: `timm/NAME`, or a mapping; see below.
     `standardize` then scales these features."""
 
+    many_categories: Literal["rare", "target"] = "rare"
+    """How a column of a table with more than 64 categories becomes numbers: as the other columns, in which rare
+    categories share a number (`rare`), or as the shares of the classes among the training rows of each category, out of
+    fold in the training (`target`; Micci-Barreca, 2001)."""
+
     @property
     def frozen_backbone(self) -> backbone.Backbone | None:
-        return self.features
+        return self.features if isinstance(self.features, backbone.Backbone) else None
+
+    @property
+    def best_backbones(self) -> BestBackbones | None:
+        return self.features if isinstance(self.features, BestBackbones) else None
 
 
 class Learner(Member):
@@ -63,6 +73,8 @@ class Learner(Member):
         self.signature = signature
         self.n_classes = n_classes
         self.history: list[dict[str, float]] = []
+        self.chosen: dict[str, float] = {}
+        """The parameters that were chosen on held-out training rows (`auto`), by name; part of the history."""
         self.features: Features
         self.model: Any = None
 
@@ -108,8 +120,11 @@ class Learner(Member):
 
     @classmethod
     def numerics(cls, params: LearnerParams, *, signature: Signature, rows: int, hardware: Hardware) -> Numerics:
-        seen = signature if params.features is None else backbone.check_backbone(params.features, signature)
+        network = params.frozen_backbone
+        seen = signature if network is None else backbone.check_backbone(network, signature)
         check_scheme(params.standardize, seen)
+        if params.many_categories != "rare" and seen.kind != "table":
+            raise ValueError(f"many_categories works only with tables, but the data are {seen}; remove it")
         return Numerics(threads=max(1, int(params.cpus)))
 
     @classmethod
@@ -118,17 +133,28 @@ class Learner(Member):
 
     def fit(self, train: Dataset, valid: Dataset, context: TaskContext) -> Self:
         started = time.perf_counter()
-        p = self.params
-        self.features = fit_any_features(
-            train.x, p.features, standardize=p.standardize, encoding=self.encoding, context=context
-        )
-        x = self.features(train.x)
+        x = self._fit_features(train, context)
         with threadpool_limits(context.numerics.threads):
             self.learn(x, train, weight=row_weights(train, self.params), context=context)
             figures = self._figures("train", x, train.y) | self._figures("valid", self.features(valid.x), valid.y)
-        self.history = [figures | {"seconds": time.perf_counter() - started}]
+        chosen = {f"chosen_{name}": value for name, value in self.chosen.items()}
+        self.history = [figures | chosen | {"seconds": time.perf_counter() - started}]
         context.report(self.history[0], dict)
         return self
+
+    def _fit_features(self, train: Dataset, context: TaskContext) -> Matrix:
+        """Fit the features; return those of the training rows."""
+        p = self.params
+        if p.many_categories == "target":
+            from quorate.data.target_features import fit_target_features  # scikit-learn's encoders
+
+            seed = context.seed % 2**32
+            self.features, x = fit_target_features(train, standardize=p.standardize, encoding=self.encoding, seed=seed)
+            return x
+        self.features = fit_any_features(
+            train.x, p.frozen_backbone, standardize=p.standardize, encoding=self.encoding, context=context
+        )
+        return self.features(train.x)
 
     def predict_proba(self, x: Inputs) -> Proba:
         return self._proba(self.features(x))
@@ -144,6 +170,7 @@ class Learner(Member):
             params=self.params.model_copy(update={"features": None}),  # the features save the backbone's other settings
             n_classes=self.n_classes,
             features=self.features.save(folder),
+            **({"chosen": self.chosen} if self.chosen else {}),
             **self.write_model(folder),
         )
 
@@ -154,6 +181,7 @@ class Learner(Member):
         features = load_any_features(folder, header["features"])
         member = cls(params, signature=features.signature, n_classes=header["n_classes"])
         member.features = features
+        member.chosen = header.get("chosen", {})
         member.read_model(folder, header)
         member.check()
         return member

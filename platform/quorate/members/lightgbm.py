@@ -1,4 +1,4 @@
-"""LightGBM, installed by the extra `boosting`."""
+"""LightGBM."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import Field
 
 from quorate.data.features import Matrix
 from quorate.data.signature import Signature
-from quorate.members.boosting import Boosting, BoostingRows, PackageParams, boosting_cost, both_classes
+from quorate.members.boosting import Boosting, BoostingParams, BoostingRows, boosting_cost, both_classes
 from quorate.members.learner import LearnerParams
 from quorate.registry import MEMBERS
 from quorate.registry.parameter_names import named
@@ -20,8 +20,7 @@ _MODEL = "model.txt"
 
 
 # The defaults are those of LightGBM.
-class LightgbmParams(PackageParams):
-    needs_package: ClassVar[str] = "lightgbm"
+class LightgbmParams(BoostingParams):
     kind: Literal["lightgbm"] = "lightgbm"
     leaves: int = Field(31, ge=2, le=10_000, validation_alias=named("leaves", "num_leaves"))
     """Maximum number of leaves per tree."""
@@ -35,6 +34,8 @@ class LightgbmParams(PackageParams):
     """Fraction of the rows used for each tree."""
     columns: float = Field(1.0, gt=0, le=1, validation_alias=named("columns", "feature_fraction", "colsample_bytree"))
     """Fraction of the features used for each tree."""
+    random_thresholds: bool = Field(False, validation_alias=named("random_thresholds", "extra_trees"))
+    """Whether each split uses the best of random thresholds, one per feature, instead of the best of all."""
 
 
 @MEMBERS.register("lightgbm")
@@ -60,6 +61,7 @@ class Lightgbm(Boosting):
             "bagging_fraction": p.rows,
             "bagging_freq": int(p.rows < 1),
             "feature_fraction": p.columns,
+            "extra_trees": p.random_thresholds,
             "seed": seed,
             "num_threads": threads,
             "deterministic": True,

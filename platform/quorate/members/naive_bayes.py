@@ -28,6 +28,7 @@ class NaiveBayes(Learner):
     """A normal distribution of each feature in each class; categories of tables count as columns of 0 and 1."""
 
     Params: ClassVar[type[LearnerParams]] = NaiveBayesParams
+    seeded: ClassVar[bool] = False
 
     @classmethod
     def cost(cls, params: Any, *, signature: Signature, rows: int, n_classes: int) -> float:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from quorate.data.dataset import Dataset, Images, Inputs
-from quorate.data.features import Features, PixelFeatures, fit_features, load_features
+from quorate.data.features import Features, Matrix, PixelFeatures, fit_features, load_features
 from quorate.data.signature import ImageSignature, Signature
 from quorate.data.standardize import Standardizer, fit_standardizer
 from quorate.data.table import Table
@@ -32,6 +32,7 @@ from quorate.training.context import Device, Hardware, MemoryUse, Numerics, Task
 from quorate.training.data_parallel import LEAST_ROWS
 from quorate.training.feed import Feed, feed_of, labels_of
 from quorate.training.loop import History, TrainingResult, predict
+from quorate.training.number_embeddings import Edges, bin_edges
 from quorate.training.pretraining.phase import PretrainingResult, pretrain
 from quorate.training.procedures import (
     Distillation,
@@ -67,6 +68,7 @@ class Net(Member):
         self.network: nn.Module | None = None
         self._others: Callable[[], dict[str, Weights]] = dict
         self.features: Features
+        self._edges: Edges = ()
         self._device: Numerics = Numerics()
         self._sample: torch.Tensor | None = None
 
@@ -113,6 +115,8 @@ class Net(Member):
         torch.manual_seed(context.seed)
         if isinstance(train.x, Table):
             self.features = self._columns(train.x)
+            if bins := ARCHS.get(self.params.arch.kind).bins(self.params.arch):
+                self._edges = bin_edges(self._numbers(train.x), bins)
         network = first_network(self.params, shape=self._shape(), n_classes=self.n_classes, context=context)
         if not isinstance(train.x, Table):
             self.features = PixelFeatures(self._standardizer(network, train.x), train.x.signature)
@@ -219,6 +223,7 @@ class Net(Member):
             n_classes=self.n_classes,
             features=self.features.save(folder),
             memory_format=self._device.memory_format,
+            **({"edges": self._edges} if self._edges else {}),
             **header,
         )
 
@@ -231,6 +236,7 @@ class Net(Member):
         features = load_features(folder, header["features"])
         member = cls(params, signature=features.signature, n_classes=header["n_classes"])
         member.features = features
+        member._edges = tuple(map(tuple, header.get("edges", ())))
         with torch.device("meta"):
             network = build_network(params, shape=member._shape(), n_classes=member.n_classes)
         if network.state_dict().keys() != {name for name, _ in (*network.named_parameters(), *network.named_buffers())}:
@@ -275,6 +281,10 @@ class Net(Member):
         scheme = "quantile" if self.params.standardize == "auto" else self.params.standardize
         return fit_features(table, standardize=scheme, encoding="index")
 
+    def _numbers(self, table: Table) -> Matrix:
+        """The scaled numbers (n, numbers) of the rows."""
+        return self.features(table)[:, : self.features.width - len(self.features.cardinalities)]
+
     def _feed(self, x: Inputs) -> Feed:
         return feed_of(x, self.features, numerics=self._device, size=self.params.size)
 
@@ -283,7 +293,7 @@ class Net(Member):
         if isinstance(self.signature, ImageSignature):
             return expected_shape(self.params, self.signature)
         cardinalities = self.features.cardinalities
-        return TableShape(self.features.width - len(cardinalities), cardinalities)
+        return TableShape(self.features.width - len(cardinalities), cardinalities, self._edges)
 
 
 def _to_predict(params: NetParams) -> NetParams:

@@ -30,6 +30,7 @@ from quorate.training.data_parallel import LEAST_ROWS
 from quorate.training.finetuning import Finetune
 from quorate.training.groups import Decayed, tells_layers
 from quorate.training.initializations import DefaultParams
+from quorate.training.number_embeddings import even_edges
 from quorate.training.own import OwnArch
 from quorate.training.schedule import TimedParams
 from quorate.training.schedules import CosineParams
@@ -64,7 +65,7 @@ Workers = Annotated[_Count | tuple[_Count, _Count], BeforeValidator(_as_range)]
 class NetParams(WeightingParams):
     kind: Literal["net"] = "net"
     arch: kind_of(ARCHS)  # type: ignore[valid-type]
-    """Architecture: `mlp`, `small_cnn`, `small_resnet`, `timm/NAME` or `torchvision/NAME`."""
+    """Architecture: `mlp`, `tabm`, `small_cnn`, `small_resnet`, `timm/NAME` or `torchvision/NAME`."""
     epochs: int = Field(20, ge=1, le=100_000, validation_alias=named("epochs", "max_epochs", "num_epochs"))
     """Number of passes over the training rows."""
     batch_size: Annotated[int, Field(ge=2, le=1_000_000)] | Literal["auto"] = 64
@@ -254,7 +255,9 @@ def expected_shape(params: NetParams, signature: Signature) -> Shape:
     if isinstance(signature, ImageSignature):
         return (params.size, params.size, signature.shape[2]) if params.size else signature.shape
     categories = len(signature.names("categorical"))
-    return TableShape(signature.size - categories, (_TYPICAL_CARDINALITY,) * categories)
+    numbers, bins = signature.size - categories, ARCHS.get(params.arch.kind).bins(params.arch)
+    edges = even_edges(numbers, bins) if bins else ()
+    return TableShape(numbers, (_TYPICAL_CARDINALITY,) * categories, edges)
 
 
 def check_inputs(params: NetParams, signature: Signature) -> None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestClassifier
 
-from quorate.members.forest import Forest, ForestParams
+from quorate.members.forest import Forest, ForestParams, Shape
 from quorate.members.learner import LearnerParams
 from quorate.registry import MEMBERS
 
@@ -22,6 +20,8 @@ class RandomForest(Forest):
     """Bagged trees with random features at each split (Breiman, 2001)."""
 
     Params: ClassVar[type[LearnerParams]] = RandomForestParams
+    # Measured over seven data sets: docs/defaults.md, Forests.
+    shapes: ClassVar[tuple[Shape, ...]] = ((1, "sqrt"), (3, "sqrt"))
 
-    def estimator(self, *, seed: int, y: NDArray[np.int64]) -> Any:
-        return RandomForestClassifier(**self.options(seed=seed))
+    def forest(self, **options: Any) -> Any:
+        return RandomForestClassifier(**options)

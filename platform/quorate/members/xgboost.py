@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import json
 from pathlib import Path
@@ -9,20 +10,21 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from quorate.data.features import Matrix
 from quorate.data.signature import Signature
-from quorate.members.boosting import Boosting, BoostingRows, PackageParams, boosting_cost, both_classes
+from quorate.members.boosting import Boosting, BoostingParams, BoostingRows, boosting_cost, both_classes
 from quorate.members.learner import LearnerParams
 from quorate.registry import MEMBERS
+from quorate.registry.extras import how_to_install_package
 from quorate.registry.parameter_names import named
 
 _MODEL = "model.json"
 
 
 # The defaults are those of XGBoost.
-class XgboostParams(PackageParams):
+class XgboostParams(BoostingParams):
     needs_package: ClassVar[str] = "xgboost"
     kind: Literal["xgboost"] = "xgboost"
     max_depth: int = Field(6, ge=1, le=30)
@@ -35,6 +37,13 @@ class XgboostParams(PackageParams):
     """Fraction of the rows used for each tree."""
     columns: float = Field(1.0, gt=0, le=1, validation_alias=named("columns", "colsample_bytree"))
     """Fraction of the features used for each tree."""
+
+    @model_validator(mode="after")
+    def _package_is_there(self) -> XgboostParams:
+        if importlib.util.find_spec(self.kind) is None:
+            command = how_to_install_package(self.kind)
+            raise ValueError(f"kind: {self.kind} requires the package {self.kind}; install it: {command}")
+        return self
 
 
 @MEMBERS.register("xgboost")

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from quorate.data import features
 from quorate.data.signature import ImageSignature, Signature, TableSignature
 from quorate.data.weighting import check_weighting
-from quorate.members.backbone import backbone_memory, check_backbone, identity_of_backbone, trial
+from quorate.members.backbone import (
+    Backbone,
+    backbone_memory,
+    check_backbone,
+    identity_of_backbone,
+    image_seconds,
+)
 from quorate.members.net_params import NetParams, expected_shape
 from quorate.plan.groups import Places
 from quorate.plan.identity import derive_seed, digest, fold_digest, identity_of, own_sources
@@ -43,22 +49,40 @@ def make_plan(spec: JobSpec, context: JobData, places: Places, *, first_fold: in
     tasks = tuple(
         task
         for name, params in spec.members.items()
-        for task in _tasks(spec.seed, name, params, context, folds, places, notes)
+        for task in _tasks(spec, name, params, context, folds, places, notes)
     )
-    tasks, extractions = with_memory(tasks, tuple(_feature_tasks(tasks, context, places)))
+    backbones = dict.fromkeys(filter(None, (task.params.frozen_backbone for task in tasks)))
+    tasks, extractions = with_memory(tasks, tuple(_feature_tasks(backbones, context, places)))
     return Plan(tasks, context, extractions, tuple(dict.fromkeys(notes)))
+
+
+def feature_plan(backbones: Iterable[Backbone], context: JobData, places: Places) -> Plan:
+    """A plan of the feature tasks of frozen networks for the training rows; a job with them has the same tasks.
+
+    Raises `HubError` if the hub cannot provide weights.
+    """
+    _, extractions = with_memory((), tuple(_feature_tasks(backbones, replace(context, test=None), places)))
+    return Plan((), context, extractions)
 
 
 def recipes_of(spec: JobSpec, labels: Iterable[str]) -> tuple[str, ...]:
     """The recipe of each member by label; members that differ only in their seed have the same recipe."""
-    return tuple(_recipe(spec.members, *label.split(".")) for label in labels)
+    return tuple(_recipe(spec, *label.split(".")) for label in labels)
 
 
-def _recipe(members: Mapping[str, MemberParams], name: str, *rest: str) -> str:
+def _recipe(spec: JobSpec, name: str, *rest: str) -> str:
     """The recipe of a label that is split at its dots: member, copy (if copies differ by more than the seed), and view
     (if it has one)."""
-    params = members[name]
-    return ".".join([name, *(rest if params.copies == 1 or params.vary else rest[1:])])
+    params = spec.members[name]
+    numbered = params.copies > 1 and (not spec.grow or (bool(rest) and rest[0].isdigit()))
+    return ".".join([name, *(rest[1:] if numbered and not params.vary else rest)])
+
+
+def _label(spec: JobSpec, name: str, copy: int) -> str:
+    """The label of a copy. In a job that may grow, the first copy has the member's name, which stays when further
+    copies are added."""
+    alone = spec.members[name].copies == 1 or (spec.grow and copy == 0)
+    return name if alone else f"{name}.{copy + 1}"
 
 
 def hub_weights_of(params: MemberParams, signature: Signature) -> str | None:
@@ -68,9 +92,8 @@ def hub_weights_of(params: MemberParams, signature: Signature) -> str | None:
     return hub_digest(params.arch, expected_shape(params, signature))
 
 
-def _feature_tasks(tasks: Sequence[FitTask], context: JobData, places: Places) -> Iterator[FeatureTask]:
+def _feature_tasks(backbones: Iterable[Backbone], context: JobData, places: Places) -> Iterator[FeatureTask]:
     """The feature tasks of each frozen network, for the training rows and the test rows."""
-    backbones = dict.fromkeys(filter(None, (task.params.frozen_backbone for task in tasks)))
     for backbone in backbones:
         resources = Resources(1, backbone.gpus)
         groups = places.groups_for(resources)
@@ -81,18 +104,17 @@ def _feature_tasks(tasks: Sequence[FitTask], context: JobData, places: Places) -
             assert isinstance(data.signature, ImageSignature), "refused by each member's numerics"
             shape = data.signature.shape
             identity, numerics = identity_of_backbone(backbone, shape), backbone.numerics(shape)
-            flops, estimate = trial(backbone, shape).profile.flops, backbone_memory(backbone, shape, numerics)
+            seconds, estimate = image_seconds(backbone, shape), backbone_memory(backbone, shape, numerics)
             for start in range(0, len(data), _FEATURE_ROWS):
                 stop = min(start + _FEATURE_ROWS, len(data))
                 key = digest(what="features", rows=data.rows_digest, start=start, stop=stop, **identity)
-                # 20 Gflop/s on one core, plus 0.2 ms per image, as for networks that are trained.
-                cost = (stop - start) * (flops / 20e9 + 2e-4)
+                cost = (stop - start) * seconds
                 task = FeatureTask(key, backbone, part, start, stop, numerics, cost)  # type: ignore[arg-type]
                 yield replace(task, resources=resources, estimate=estimate, share=share)
 
 
 def _tasks(
-    job_seed: int,
+    spec: JobSpec,
     name: str,
     params: MemberParams,
     context: JobData,
@@ -108,10 +130,10 @@ def _tasks(
             resolved = _resolve(name, params.of_copy(copy), context, places)
             notes += resolved.placement.notes
         views = kind.views(resolved.params)
-        label = name if params.copies == 1 else f"{name}.{copy + 1}"
+        label = _label(spec, name, copy)
         for fold, fold_hash in folds.items():
             seed, numerics = (
-                derive_seed(job_seed, name, copy, fold),
+                derive_seed(spec.seed, name, copy, fold),
                 replace(resolved.placement.numerics[fold], pack=pack),
             )
             decides = {
@@ -164,6 +186,8 @@ class _Resolved:
 
 def _resolve(name: str, params: MemberParams, context: JobData, places: Places) -> _Resolved:
     """Resolve the parameters of one copy; raises `PlanError` if the member cannot learn from these rows."""
+    if params.best_backbones is not None:
+        raise PlanError(name, "features: best chooses networks when a job is trained; here, name one network")
     kind, data = MEMBERS.get(params.kind), context.train
     signature, rows = data.signature, [len(fold.train) for fold in context.folds.folds]
     unlabelled = context.unlabelled if params.pretraining is not None else None

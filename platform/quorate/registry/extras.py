@@ -10,9 +10,12 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
+EXTRAS = ("boosting", "calibration", "onnx")
+"""The extras that kinds may require."""
+
 
 def requirements(extra: str) -> list[str]:
-    """Return the requirements of an extra, such as `lightgbm<5,>=4.5`; empty if Quorate is not installed."""
+    """Return the requirements of an extra, such as `xgboost<4,>=3.0`; empty if Quorate is not installed."""
     try:
         lines = metadata("quorate").get_all("Requires-Dist") or []
     except PackageNotFoundError:
@@ -21,6 +24,12 @@ def requirements(extra: str) -> list[str]:
     return [
         what.strip() for what, _, marker in parts if f"extra=='{extra}'" in marker.replace('"', "'").replace(" ", "")
     ]
+
+
+def requirement_name(line: str) -> str:
+    """Return the package of a requirement: `xgboost` for `xgboost<4,>=3.0`."""
+    end = next((i for i, sign in enumerate(line) if not (sign.isalnum() or sign in "-_.")), len(line))
+    return line[:end]
 
 
 def install_command(packages: Sequence[str]) -> str:
@@ -37,7 +46,12 @@ def install_command(packages: Sequence[str]) -> str:
     return f"{shlex.quote(uv)} pip install --python {python} {wanted}"
 
 
-def how_to_install(extra: str, package: str = "") -> str:
-    """Return the command that installs an extra, or one `package` of it."""
-    found = requirements(extra)
-    return install_command([line for line in found if line.startswith(package)] or [package or f"quorate[{extra}]"])
+def how_to_install(extra: str) -> str:
+    """Return the command that installs an extra."""
+    return install_command(requirements(extra) or [f"quorate[{extra}]"])
+
+
+def how_to_install_package(package: str) -> str:
+    """Return the command that installs an optional package with the other packages of its extra."""
+    wanted = (lines for lines in map(requirements, EXTRAS) if package in map(requirement_name, lines))
+    return install_command(next(wanted, [package]))

@@ -93,9 +93,9 @@ def own_reference(params: KindParams) -> str | None:
 
 
 class InvalidParams(ValueError):
-    """The parameters of a kind are invalid: `model` is the expected model, `error` is pydantic's error."""
+    """A part of a job file is invalid: `model` is the expected model, `error` is pydantic's error."""
 
-    def __init__(self, model: type[KindParams], error: ValidationError) -> None:
+    def __init__(self, model: type[BaseModel], error: ValidationError) -> None:
         super().__init__(str(error))
         self.model = model
         self.error = error

@@ -126,6 +126,7 @@ class JobState:
         """The figures at a time in milliseconds since 1970."""
         while self._epochs and self._epochs[0] < now_ms - 1000 * WINDOW_SECONDS:
             self._epochs.popleft()
+        self.total = max(self.total, self.done)  # a job that grows trains more than it has begun with
         running, waiting = self.running, max(self.total - self.done - len(self._running), 0)
         hosts = {name: HostCounts(0, one.ended, one.problems, one.seconds) for name, one in self._hosts.items()}
         for task in running:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from quorate.ensemble.paired import Z
-from quorate.report.budget import as_lines
+from quorate.report import budget, growth
 from quorate.report.columns import UNLIMITED, TableColumn, fit
 from quorate.runs.leaderboard import (
     BestSingleMember,
@@ -130,9 +130,15 @@ def as_text(board: Leaderboard, *, width: int = UNLIMITED) -> str:
     console.print(as_table(board, width=width))
     if (chosen := choices(board)) is not None:
         console.print(chosen)
-    for line in as_lines(board.budget, board.run) if board.budget is not None else ():
+    for line in remarks(board):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return text.getvalue()
+
+
+def remarks(board: Leaderboard) -> list[str]:
+    """The lines below the table: what a growing job has added, and what a budget has left out."""
+    grown = growth.as_lines(board.growth) if board.growth is not None else []
+    return grown + (budget.as_lines(board.budget, board.run) if board.budget is not None else [])
 
 
 def as_markdown(board: Leaderboard, *, most: int = 30) -> str:

@@ -22,6 +22,7 @@ from quorate.report.page.page import page
 from quorate.report.page.run import Reproduction, RunData, Split
 from quorate.report.page.values import PATIENCE, values_of
 from quorate.report.pictures import recorded_curves
+from quorate.runs.backbone_ranking import BackboneRanking
 from quorate.runs.finished import ReopenError, reopen_job
 from quorate.runs.folder import RunFolder
 from quorate.runs.job_record import JOB_FILE, job_text
@@ -129,6 +130,7 @@ def read_run(folder: RunFolder, known: RunInputs) -> RunData:
         seed=derive_seed(_seed(known.spec or manifest), "combiner"),
         data=known.data,
         data_note=known.note,
+        backbones=BackboneRanking.read(folder),
     )
 
 

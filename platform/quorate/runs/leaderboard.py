@@ -218,6 +218,31 @@ class LeaderboardBudget(_BoardPart):
     """Final steps that were skipped for lack of time: `train_dev`, `pictures`, `report.html`."""
 
 
+class TriedMember(_BoardPart):
+    """A member that a growing job has tried."""
+
+    name: str
+    """Its label, such as `cnn.2`."""
+    source: str
+    """`copy`, or the source of the portfolio's entry."""
+    loss: FiniteOrNone
+    """Cross-fitted loss of the ensemble with it, by the objective of the combiner; None if it was not trained."""
+    added: bool
+    note: str = ""
+    """Why there is no loss; empty if there is one."""
+
+
+class LeaderboardGrowth(_BoardPart):
+    """What a job with `grow` has tried after its own members were finished."""
+
+    loss: FiniteOrNone
+    """Cross-fitted loss of the ensemble of the job's own members."""
+    tried: tuple[TriedMember, ...]
+    """In their order."""
+    ended: str
+    """Why the job has not tried more."""
+
+
 class UnlearnableRows(_BoardPart):
     """The validation rows of a class that do not count, because their fold has no training rows of this class."""
 
@@ -251,6 +276,8 @@ class Leaderboard(_BoardPart):
     """Duration of the job."""
     budget: LeaderboardBudget | None = None
     """None without a budget."""
+    growth: LeaderboardGrowth | None = None
+    """None if the job could not grow."""
 
     @property
     def ranked(self) -> list[LeaderboardMember]:
@@ -260,6 +287,10 @@ class Leaderboard(_BoardPart):
     def with_budget(self, budget: LeaderboardBudget) -> Self:
         """The leaderboard with the results of a budget."""
         return self.model_copy(update={"budget": budget})
+
+    def with_growth(self, growth: LeaderboardGrowth) -> Self:
+        """The leaderboard with what the job has tried to add."""
+        return self.model_copy(update={"growth": growth})
 
     def with_closing(self, *, used_seconds: float, left_out: tuple[str, ...]) -> Self:
         """The leaderboard with the time used so far, and the final steps that were skipped for lack of time."""

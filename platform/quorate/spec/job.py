@@ -16,6 +16,7 @@ from pydantic_core import to_json
 from quorate.registry import COMBINERS, DATASETS, MEMBERS, KindParams, Spec, kind_of, own_code
 from quorate.spec import file as jobfile
 from quorate.spec.file import Loc, Override, Source, SpecError
+from quorate.spec.hub_policy import HubPolicy
 from quorate.spec.kind_params import DatasetParams
 from quorate.spec.problems import problems
 from quorate.spec.values import DATA_SCHEMES, HIDDEN_QUERY, NAME, PathLookup, Seconds
@@ -109,6 +110,9 @@ class ExecutionSpec(Spec):
     """Time limit for an autoscaling cluster to start a node that a fit task needs, such as `90s` or `1h`."""
     budget: Seconds | None = None
     """Time limit for the whole command, such as `300s`, `20m` or `2h`; by default there is none."""
+    hub: HubPolicy | None = None
+    """Whether a hub may be asked for weights that are not in the cache of the machine: `never`, or by this job (`allow`
+    and `fit-only` differ for other commands only); by default the variable QUORATE_HUB, otherwise `allow`."""
 
 
 class TrackingSpec(Spec):
@@ -152,6 +156,9 @@ class JobSpec(Spec):
     """The models that the bundle predicts with: all fold models, the best of them, or models trained on all rows."""
     execution: ExecutionSpec = ExecutionSpec()
     """Where fit tasks run and how failures are handled."""
+    grow: bool = False
+    """Whether a job with `execution.budget` goes on when its members are finished: it adds copies and members of the
+    portfolio while they lower the cross-fitted loss of the ensemble."""
     tracking: TrackingSpec = TrackingSpec()
     """What is sent to MLflow."""
 

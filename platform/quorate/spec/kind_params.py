@@ -141,6 +141,12 @@ class MemberParams(KindParams):
         """The frozen network (`members.backbone.Backbone`) whose feature vectors the member learns from, or None."""
         return None
 
+    @property
+    def best_backbones(self) -> Any:
+        """The frozen networks (`members.best_backbones.BestBackbones`) from which the job still has to choose, or
+        None."""
+        return None
+
     def of_copy(self, copy: int) -> Self:
         """Return the parameters of one copy (from 0), with its values of `vary`."""
         return type(self).model_validate(self._given(copy)) if self.vary else self

@@ -3,11 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True)
+class HubWeights:
+    """Pretrained weights on a hub."""
+
+    url: str
+    """The address of the file, or of the folder that contains it."""
+    cache: Path
+    """The folder of this machine that holds what was downloaded."""
+    cached: Path | None
+    """The file in it; None if it was not downloaded yet."""
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.url).netloc
+
+    @classmethod
+    def of_file(cls, url: str, cache: Path) -> HubWeights:
+        """A file that is kept in `cache` under its own name."""
+        file = cache / Path(urlsplit(url).path).name
+        return cls(url, cache, file if file.is_file() else None)
 
 
 class Architecture:
-    """A kind of network: `build(params, *, shape, n_classes, dropout)` returns a `torch.nn.Module`."""
+    """A kind of network: `build(params, *, shape, n_classes, dropout)` returns a `torch.nn.Module`.
+
+    The network maps rows to logits (n, K). In training mode it may return the logits (n, k, K) of k predictions per
+    row: each of them is trained, and in evaluation mode it returns the logarithm (n, K) of their mean.
+    """
 
     convolutional: ClassVar[bool] = False
     """Whether channels-last memory and bfloat16 suit it."""
@@ -20,6 +49,17 @@ class Architecture:
     def names() -> Sequence[str]:
         """Names of the members of a family, for a kind that is registered as a family, such as `timm/`."""
         return ()
+
+    @staticmethod
+    def bins(params: Any) -> int:
+        """Return the maximum number of bins per number of a table, whose edges are then in `TableShape.edges`; 0 if the
+        network uses no bins."""
+        return 0
+
+    @staticmethod
+    def hub_weights(params: Any) -> HubWeights | None:
+        """Where a hub has weights for these parameters; None if that is not known. Nobody is asked."""
+        return None
 
 
 class Augmentation:

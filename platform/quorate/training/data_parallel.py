@@ -108,6 +108,12 @@ class DataParallel:
             distributed.all_reduce(tensor)
         return total
 
+    def total(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Return the sum of the workers' tensors."""
+        if not self.alone:
+            distributed.all_reduce(tensor)
+        return tensor
+
     def agreed(self, figures: dict[str, float], device: torch.device) -> dict[str, float]:
         """Return the figures of the first worker."""
         if self.alone:

@@ -1,33 +1,59 @@
-"""Pretrained weights from a hub: download them, and identify them by their content."""
+"""Pretrained weights from a hub: look in the cache of this machine, download what is missing, identify by content."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
+from huggingface_hub import constants
 from safetensors.torch import save
 from torch import nn
 
 from quorate.errors import UserError
 from quorate.registry import ARCHS, KindParams
+from quorate.spec.hub_policy import VARIABLE, hub_policy
 from quorate.training.backbone import head_names
+from quorate.training.contracts import HubWeights
 from quorate.training.shapes import Shape
 
 _CLASSES = 2
 """Number of classes of the network that is built to read the weights; the digest leaves out the head."""
+
+SECONDS = 8.0
+"""Time limit for the answer of a hub, so that a job that cannot begin ends within ten seconds. An assumption."""
 
 
 class HubError(UserError):
     """The hub cannot provide the weights of an architecture."""
 
 
+def weights_of_hub(arch: KindParams) -> HubWeights | None:
+    """Where the hub has the weights of an architecture; None if that is not known."""
+    found: HubWeights | None = ARCHS.get(arch.kind).hub_weights(arch)
+    return found
+
+
 def from_hub(arch: KindParams, *, shape: Shape, n_classes: int, dropout: float) -> nn.Module:
-    """Build a network with the hub's weights, or with those in this machine's cache; raises `HubError`."""
+    """Build a network with the weights in this machine's cache, or else with the hub's.
+
+    The hub is asked only if the weights are not in the cache. Raises `HubError` if it may not be asked, or if it does
+    not answer within `SECONDS`.
+    """
+    there = weights_of_hub(arch)
+    cached = there is not None and there.cached is not None
+    if not cached:
+        _check_asking(arch, there)
     try:
-        network: nn.Module = ARCHS.get(arch.kind).pretrained(
-            arch, shape=shape, n_classes=n_classes, dropout=dropout, weights=None
-        )
+        with _offline() if cached else nullcontext():
+            network: nn.Module = ARCHS.get(arch.kind).pretrained(
+                arch, shape=shape, n_classes=n_classes, dropout=dropout, weights=None
+            )
     except Exception as error:  # each hub has its own errors for networks, caches and permissions
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise HubError(
@@ -49,3 +75,48 @@ def hub_digest(arch: KindParams, shape: Shape) -> str:
         heads = ()
     kept = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(heads)}
     return hashlib.sha256(save({name: tensor.contiguous() for name, tensor in kept.items()})).hexdigest()
+
+
+def hub_problem(url: str) -> str:
+    """Why the hub at `url` cannot be used, as a clause; empty if it answers. Takes at most `SECONDS`.
+
+    Any answer counts, also an error: the download then says what is wrong.
+    """
+    found = ["does not answer"]
+
+    def ask() -> None:
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=SECONDS):  # noqa: S310
+                found[0] = ""
+        except urllib.error.HTTPError:
+            found[0] = ""
+        except (OSError, ValueError) as error:
+            found[0] = f"cannot be reached ({getattr(error, 'reason', error)})"
+
+    asking = threading.Thread(target=ask, daemon=True)  # a name server that is silent is not limited by `timeout`
+    asking.start()
+    asking.join(SECONDS)
+    return found[0]
+
+
+def _check_asking(arch: KindParams, there: HubWeights | None) -> None:
+    """Raise `HubError` if the hub may not be asked for weights that are not in the cache, or does not answer."""
+    fix = "download them on a machine that reaches it, and name the file in weights"
+    missing = f"the weights of {arch.kind} are not in the cache of this machine" + (
+        f" ({there.cache})" if there else ""
+    )
+    if hub_policy() == "never":
+        host = there.host if there is not None else "a hub"
+        raise HubError(f"{missing}, and {VARIABLE}=never forbids asking {host}; {fix}, or allow it: --hub allow")
+    if there is not None and (problem := hub_problem(there.url)):
+        raise HubError(f"{missing}, and {there.host} {problem}; {fix}, or set HF_ENDPOINT to a mirror")
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """Make huggingface_hub use its cache alone; otherwise it asks whether a cached file is the newest."""
+    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before

@@ -22,11 +22,12 @@ from quorate.training.feed import Feed, split_batches, training_order
 from quorate.training.mc_dropout import ThinnedNetwork
 from quorate.training.mixing import MixedBatch, mix
 from quorate.training.schedule import Schedule, WatchesEpochs
+from quorate.training.several_predictions import each_prediction, mean_logits
 from quorate.training.soft_labels import SoftLabels
 from quorate.training.soundness import unsound
 from quorate.training.state import global_random_state, restore_global_random_state
 from quorate.training.step import Constraints, penalty, take_step
-from quorate.training.stopping import BestEpoch, EarlyStopping, as_loss
+from quorate.training.stopping import BestEpoch, EarlyStopping, as_loss, calibrated_loss
 
 History = list[dict[str, float]]
 """One dictionary of metrics per epoch."""
@@ -214,7 +215,12 @@ def fit_network(
         group, tally = training.group, training.group.summed(training.tally)
         group.share_buffers(network)
         figures = tally.figures("train") | evaluate(
-            network, *valid, n_classes=n_classes, numerics=context.numerics, group=group
+            network,
+            *valid,
+            n_classes=n_classes,
+            numerics=context.numerics,
+            group=group,
+            calibrated=stopping is not None and stopping.metric == "calibrated_loss",
         )
         figures |= {"lr": float(training.optimizer.param_groups[0]["lr"]), "grad_norm": tally.norm()}
         figures = group.agreed(figures | {"seconds": training.seconds()}, tally.loss.device)
@@ -257,10 +263,10 @@ def _train_epoch(training: Training, train: Labelled, recipe: LoopSettings, cont
             with group.averaging(now=number == len(together)):
                 with autocast(context.numerics), group.normalizing(part, together=recipe.sync_batchnorm):
                     logits = forward(x)
-                loss = _loss(logits, y, rows, recipe, mixed)
+                loss = _loss(*each_prediction(logits, y, rows), recipe, mixed)
                 (loss if factor == 1 else loss * factor).backward()
             if group.counts(part):
-                training.tally.add(loss, logits, y)
+                training.tally.add(loss, logits if logits.dim() == 2 else mean_logits(logits), y)
         if (regularization := penalty(network, recipe.constraints)) is not None:
             regularization.backward()
         norm = take_step(network, optimizer, recipe.constraints)
@@ -327,12 +333,14 @@ def evaluate(
     n_classes: int,
     numerics: Numerics,
     group: DataParallel | None = None,
+    calibrated: bool = False,
 ) -> dict[str, float]:
     """Return loss, accuracy, macro precision and recall on labelled rows with equal weights, in the training
-    precision; the workers of a group share the rows."""
+    precision, and if `calibrated` the loss after temperature scaling; the workers of a group share the rows."""
     group = group or DataParallel()
     network.eval()
     tally = Tally(n_classes, labels.device)
+    every = torch.zeros(len(feed) if calibrated else 0, n_classes, device=labels.device)
     size = max(256, numerics.batch_size)
     pieces = list(group.own(torch.arange(len(feed)).split(size)))
     feed.expect(pieces)
@@ -341,7 +349,10 @@ def evaluate(
         with autocast(numerics):
             logits = network(feed.batch(rows))  # no name holds a batch while the next one is made
         tally.add(functional.cross_entropy(logits.float(), y), logits, y)
-    return group.summed(tally).figures("valid")
+        if calibrated:
+            every[rows.to(every.device)] = logits.float()
+    figures = group.summed(tally).figures("valid")
+    return figures | {"valid_calibrated_loss": calibrated_loss(group.total(every), labels)} if calibrated else figures
 
 
 @torch.inference_mode()

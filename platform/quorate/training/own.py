@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from quorate.registry import KindParams
 from quorate.registry.own_code import OwnCodeError, describe_error
 from quorate.spec.own_params import own_values, params_of, require_class, require_parameters
+from quorate.training.contracts import HubWeights
 from quorate.training.pretraining.objective import PretrainParams
 from quorate.training.shapes import Shape, TableShape
 
@@ -39,6 +40,14 @@ class OwnArch:
         self.loads_weights = hasattr(source, "pretrained")
         if self.loads_weights:
             self.pretrained = source.pretrained
+
+    def bins(self, params: KindParams) -> int:
+        """Return 0: a user's architecture gets the numbers of a table as they are."""
+        return 0
+
+    def hub_weights(self, params: KindParams) -> HubWeights | None:
+        """None: only the user's code knows where its weights are."""
+        return None
 
     def build(self, params: KindParams, *, shape: Shape, n_classes: int, dropout: float) -> nn.Module:
         """Build the network; raises `OwnCodeError` if the user's code raises or returns something else."""

@@ -11,6 +11,8 @@ class TableShape:
 
     numbers: int
     cardinalities: tuple[int, ...] = ()
+    edges: tuple[tuple[float, ...], ...] = ()
+    """The edges of the bins of each number, for architectures that use bins; () for a number without them."""
 
     @property
     def size(self) -> int:

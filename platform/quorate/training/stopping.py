@@ -6,12 +6,15 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 
 from quorate.registry import Spec
+from quorate.temperature import best_temperature, scaled_loss
 
-Metric = Literal["loss", "accuracy", "precision", "recall"]
+Metric = Literal["loss", "accuracy", "precision", "recall", "calibrated_loss"]
+_LOW_IS_GOOD = ("loss", "calibrated_loss")
 
 
 # The default of `patience` is an assumption, not a measurement.
@@ -19,7 +22,8 @@ class EarlyStopping(Spec):
     """Stop when a validation metric has not improved for a while; the best epoch's weights are restored."""
 
     metric: Metric = "loss"
-    """The metric: the log-loss in nats, or accuracy, macro precision or macro recall."""
+    """The metric: the log-loss in nats, accuracy, macro precision, macro recall, or `calibrated_loss`: the log-loss
+    after temperature scaling, with the best temperature for the validation rows at each epoch (Berta et al., 2025)."""
     patience: int = Field(5, ge=1)
     """Epochs without improvement after which training ends."""
     min_delta: float = Field(0.0, ge=0, allow_inf_nan=False)
@@ -42,4 +46,12 @@ class BestEpoch:
 def as_loss(figures: dict[str, float], metric: Metric) -> float:
     """Return an epoch's metric with its sign chosen so that lower is better."""
     value = figures[f"valid_{metric}"]
-    return value if metric == "loss" else -value
+    return value if metric in _LOW_IS_GOOD else -value
+
+
+def calibrated_loss(logits: torch.Tensor, y: torch.Tensor) -> float:
+    """Return the log-loss in nats of `logits` (N, K) on the labels `y` (N,), after temperature scaling with the best
+    temperature for these rows."""
+    classes_first = np.ascontiguousarray(logits.double().cpu().numpy().T)
+    labels = y.cpu().numpy()
+    return scaled_loss(classes_first, labels, best_temperature(classes_first, labels))

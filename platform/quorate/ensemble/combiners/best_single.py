@@ -8,6 +8,7 @@ from quorate.ensemble.arrays import Labels, Proba
 from quorate.ensemble.calibrator import calibrated, fit_each
 from quorate.ensemble.combination import Combination, single_member
 from quorate.ensemble.combiner import Combiner
+from quorate.ensemble.dependence import INDEPENDENT, Dependence
 from quorate.ensemble.objectives import Objective, search_loss
 from quorate.registry import CALIBRATIONS, COMBINERS, KindParams, kind_of
 
@@ -38,7 +39,10 @@ class BestSingle(Combiner[BestSingleParams]):
         return calibration
 
     def fit(self, *, proba: Proba, y: Labels, seed: int) -> Combination:
-        calibrations = fit_each(self.params.calibration, proba=proba, y=y)
+        return self.fit_dependent(proba=proba, y=y, seed=seed, dependence=INDEPENDENT)
+
+    def fit_dependent(self, *, proba: Proba, y: Labels, seed: int, dependence: Dependence) -> Combination:
+        calibrations = fit_each(self.params.calibration, proba=proba, y=y, dependence=dependence)
         losses = [search_loss(self.objective, member, y) for member in calibrated(calibrations, proba)]
         best = min(range(len(losses)), key=losses.__getitem__)
         return replace(single_member(member=best, members=len(losses)), calibrations=calibrations)

@@ -10,6 +10,7 @@ from quorate.ensemble.arrays import Labels, Proba
 from quorate.ensemble.calibrator import calibrated, fit_each
 from quorate.ensemble.combination import Combination
 from quorate.ensemble.combiner import Combiner, WeighingParams, with_final_calibration
+from quorate.ensemble.dependence import INDEPENDENT, Dependence
 from quorate.ensemble.objectives import Objective
 from quorate.ensemble.selection import greedy_selection
 from quorate.registry import COMBINERS
@@ -37,9 +38,12 @@ class CalibratedGreedy(Combiner[CalibratedGreedyParams]):
         return self.params.objective
 
     def fit(self, *, proba: Proba, y: Labels, seed: int) -> Combination:
+        return self.fit_dependent(proba=proba, y=y, seed=seed, dependence=INDEPENDENT)
+
+    def fit_dependent(self, *, proba: Proba, y: Labels, seed: int, dependence: Dependence) -> Combination:
         p = self.params
-        calibrations = fit_each(p.calibration, proba=proba, y=y)
+        calibrations = fit_each(p.calibration, proba=proba, y=y, dependence=dependence)
         choose = partial(greedy_selection, y=y, rounds=p.rounds, objective=p.objective, seed=seed)
         weights = self.weigh(calibrated(calibrations, proba), choose)
         combination = Combination("calibrated_greedy", weights, calibrations)
-        return with_final_calibration(combination, proba=proba, y=y, final=p.final)
+        return with_final_calibration(combination, proba=proba, y=y, final=p.final, dependence=dependence)

@@ -46,7 +46,7 @@ class DiverseGreedy(Combiner[DiverseGreedyParams]):
         choices = sorted(set(self.params.diversity))
         losses = self._losses(choices, proba, y, seed, dependence) if len(choices) > 1 else [0.0]
         best = int(np.argmin(losses))
-        combination = self._fit(proba=proba, y=y, seed=seed, diversity=choices[best])
+        combination = self._fit(proba=proba, y=y, seed=seed, diversity=choices[best], dependence=dependence)
         candidates = [
             Candidate(f"diversity {choice:g}", loss, chosen=number == best)
             for number, (choice, loss) in enumerate(zip(choices, losses, strict=True))
@@ -63,15 +63,16 @@ class DiverseGreedy(Combiner[DiverseGreedyParams]):
             def fit(
                 *, proba: Proba, y: Labels, seed: int, dependence: Dependence, choice: float = choice
             ) -> Combination:
-                return self._fit(proba=proba, y=y, seed=seed, diversity=choice)
+                return self._fit(proba=proba, y=y, seed=seed, diversity=choice, dependence=dependence)
 
-            losses.append(nll(crossfitted(fit, proba=proba, y=y, parts=parts, seed=seed), y))
+            estimate = crossfitted(fit, proba=proba, y=y, parts=parts, seed=seed, dependence=dependence)
+            losses.append(nll(estimate, y))
         return losses
 
-    def _fit(self, *, proba: Proba, y: Labels, seed: int, diversity: float) -> Combination:
+    def _fit(self, *, proba: Proba, y: Labels, seed: int, diversity: float, dependence: Dependence) -> Combination:
         p = self.params
-        calibrations = fit_each(p.calibration, proba=proba, y=y)
+        calibrations = fit_each(p.calibration, proba=proba, y=y, dependence=dependence)
         choose = partial(greedy_selection, y=y, rounds=p.rounds, diversity=diversity, seed=seed)
         weights = self.weigh(calibrated(calibrations, proba), choose)
         combination = Combination("diverse_greedy", weights, calibrations)
-        return with_final_calibration(combination, proba=proba, y=y, final=p.final)
+        return with_final_calibration(combination, proba=proba, y=y, final=p.final, dependence=dependence)

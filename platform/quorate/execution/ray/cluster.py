@@ -13,6 +13,7 @@ from typing import Any
 from quorate.errors import UserError
 from quorate.execution.ray.sent_environment import settings_for_workers
 from quorate.registry import own_code
+from quorate.spec.hub_policy import VARIABLE as HUB_POLICY
 
 KEEPS_MEMORY = {
     "MALLOC_ARENA_MAX": "1",
@@ -87,7 +88,8 @@ def start_ray(
         return True
     modules = [Path(__file__).resolve().parents[2], *own_code.own_files()]
     try:
-        there = {"py_modules": [str(module) for module in modules], "env_vars": kept, **settings_for_workers()}
+        asked = {name: os.environ[name] for name in (HUB_POLICY,) if name in os.environ}
+        there = {"py_modules": [str(module) for module in modules], "env_vars": kept | asked, **settings_for_workers()}
         ray.init(address=address, runtime_env=there, **quiet)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         raise ClusterError(

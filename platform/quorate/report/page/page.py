@@ -15,6 +15,7 @@ from quorate import __version__
 from quorate.report.page.run import RunData
 from quorate.report.page.section import Section, signed
 from quorate.report.page.sections import (
+    backbones,
     calibration,
     confusion,
     cost,
@@ -59,6 +60,7 @@ def sections_of(run: RunData, values: Values) -> Iterator[Section]:
     made = (
         summary.section(run, values),
         leaderboard.section(run),
+        backbones.section(run),
         curves.section(run),
         calibration.section(run),
         confusion.section(run),

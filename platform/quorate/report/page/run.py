@@ -15,6 +15,7 @@ from quorate.ensemble.combiner import Combiner
 from quorate.ensemble.dependence import INDEPENDENT, Dependence
 from quorate.registry import KindParams
 from quorate.report.curve_findings import Curves
+from quorate.runs.backbone_ranking import BackboneRanking
 from quorate.runs.leaderboard import Leaderboard, SplitName
 from quorate.tracking.records import AttemptRecord
 
@@ -78,6 +79,8 @@ class RunData:
     """Datasets by the name of the split, if they could be opened again."""
     data_note: str = ""
     """The reason why datasets could not be opened; empty if they could."""
+    backbones: BackboneRanking | None = None
+    """The ranking of frozen networks; None if the job chose none."""
 
     @cached_property
     def names(self) -> list[str]:

@@ -6,13 +6,14 @@ import itertools
 import math
 from typing import Annotated, Literal
 
-import torch
 from pydantic import Field, model_validator
 from torch import nn
 
 from quorate.registry import ARCHS, KindParams
+from quorate.training.columns import Columns
 from quorate.training.contracts import Architecture
 from quorate.training.normalization import Norm, norm_layers
+from quorate.training.number_embeddings import Embeddings, bins_of
 from quorate.training.shapes import Shape, TableShape
 
 
@@ -23,6 +24,8 @@ class MlpParams(KindParams):
     """Number of units of each hidden layer."""
     norm: Norm = "batch"
     """Normalization after each hidden layer: `batch`, `group`, or `none`, which gives the layer a bias."""
+    embeddings: Embeddings = None
+    """For tables, embeddings of numbers: `piecewise_linear`, `periodic`, `none`, or a mapping; see below."""
 
     @model_validator(mode="after")
     def _leaves_something(self) -> MlpParams:
@@ -35,15 +38,19 @@ class MlpParams(KindParams):
 
 @ARCHS.register("mlp")
 class Mlp(Architecture):
-    """Linear layers with a normalization, ReLU and dropout; categories of tables are embedded."""
+    """Linear layers with a normalization, ReLU and dropout; categories of tables are embedded, and numbers can be."""
 
     Params = MlpParams
     convolutional = False
     takes = frozenset({"image", "table"})
 
     @staticmethod
+    def bins(params: MlpParams) -> int:
+        return bins_of(params.embeddings)
+
+    @staticmethod
     def build(params: MlpParams, *, shape: Shape, n_classes: int, dropout: float) -> nn.Module:
-        layers: list[nn.Module] = [Columns(shape) if isinstance(shape, TableShape) else nn.Flatten()]
+        layers: list[nn.Module] = [Columns(shape, params.embeddings) if isinstance(shape, TableShape) else nn.Flatten()]
         inputs = layers[0].width if isinstance(layers[0], Columns) else math.prod(shape)  # type: ignore[arg-type]
         sizes = (inputs, *params.hidden)
         for before, after in itertools.pairwise(sizes):
@@ -54,23 +61,3 @@ class Mlp(Architecture):
                 nn.Dropout(dropout),
             ]
         return nn.Sequential(*layers, nn.Linear(sizes[-1], n_classes))
-
-
-class Columns(nn.Module):
-    """Numbers unchanged, and an embedding for each category: (n, numbers + categories) to (n, width)."""
-
-    def __init__(self, shape: TableShape) -> None:
-        super().__init__()
-        self.numbers = shape.numbers
-        # fastai's rule of thumb for the width of an embedding.
-        widths = [min(50, round(1.6 * count**0.56)) for count in shape.cardinalities]
-        tables = [nn.Embedding(count, width) for count, width in zip(shape.cardinalities, widths, strict=True)]
-        for table in tables:
-            nn.init.zeros_(table.weight[:2])  # missing and unknown: possibly no row trains them
-        self.embeddings = nn.ModuleList(tables)
-        self.width = shape.numbers + sum(widths)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        codes = x[:, self.numbers :].long()
-        embedded = [embed(codes[:, i]) for i, embed in enumerate(self.embeddings)]
-        return torch.cat([x[:, : self.numbers], *embedded], dim=1)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import timm
 import torch
+from huggingface_hub import constants, try_to_load_from_cache
 from pydantic import Field, field_validator
 from torch import nn
 
 from quorate.registry import ARCHS, KindParams, did_you_mean
 from quorate.training.backbone import renew_head
-from quorate.training.contracts import Architecture
+from quorate.training.contracts import Architecture, HubWeights
+
+_HUB_FILES = ("model.safetensors", "pytorch_model.safetensors", "pytorch_model.bin")
+"""The names under which timm looks for weights on the Hugging Face hub (timm 1.0.31)."""
 
 
 class TimmParams(KindParams):
@@ -41,6 +46,19 @@ class Timm(Architecture):
     def names() -> list[str]:
         """List the family's architectures, for `quorate list`."""
         return list(timm.list_models())
+
+    @staticmethod
+    def hub_weights(params: TimmParams) -> HubWeights | None:
+        config = timm.get_pretrained_cfg(params.kind.removeprefix("timm/"))
+        if config is None or not (config.hf_hub_id or config.url):
+            return None
+        if not config.hf_hub_id:
+            return HubWeights.of_file(config.url, Path(torch.hub.get_dir()) / "checkpoints")
+        repository, _, revision = config.hf_hub_id.partition("@")
+        names = [config.hf_hub_filename] if config.hf_hub_filename else _HUB_FILES
+        found = [try_to_load_from_cache(repository, name, revision=revision or None) for name in names]
+        cached = next((Path(path) for path in found if isinstance(path, str)), None)
+        return HubWeights(f"{constants.ENDPOINT}/{repository}", Path(constants.HF_HUB_CACHE), cached)
 
     @staticmethod
     def build(params: TimmParams, *, shape: tuple[int, int, int], n_classes: int, dropout: float) -> nn.Module:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torchvision import models
 
 from quorate.registry import ARCHS, KindParams, did_you_mean
 from quorate.training.backbone import renew_head
-from quorate.training.contracts import Architecture
+from quorate.training.contracts import Architecture, HubWeights
 
 
 class TorchvisionArchParams(KindParams):
@@ -39,6 +40,11 @@ class TorchvisionArch(Architecture):
     @staticmethod
     def names() -> list[str]:
         return list(models.list_models(module=models))
+
+    @staticmethod
+    def hub_weights(params: TorchvisionArchParams) -> HubWeights | None:
+        url = models.get_model_weights(_name(params.kind)).DEFAULT.url
+        return HubWeights.of_file(url, Path(torch.hub.get_dir()) / "checkpoints")
 
     @staticmethod
     def build(

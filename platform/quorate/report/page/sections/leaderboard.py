@@ -53,6 +53,7 @@ def section(run: RunData) -> Section:
             "columns": columns,
             "rows": run.board.ranked,
             "ensemble": run.board.ensemble,
+            "growth": run.board.growth,
             "candidates": sorted(run.board.ensemble.candidates, key=lambda each: each.rank),
         },
     )
