@@ -21,7 +21,7 @@ class ExtraTrees(Forest):
     """Trees on all rows with random thresholds (Geurts et al., 2006)."""
 
     Params: ClassVar[type[LearnerParams]] = ExtraTreesParams
-    # Measured over seven data sets: docs/defaults.md, Forests.
+    # Measured over six data sets: docs/defaults.md, Forests.
     shapes: ClassVar[tuple[Shape, ...]] = ((1, "sqrt"), (3, 0.5))
 
     @classmethod

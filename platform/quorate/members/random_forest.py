@@ -20,7 +20,7 @@ class RandomForest(Forest):
     """Bagged trees with random features at each split (Breiman, 2001)."""
 
     Params: ClassVar[type[LearnerParams]] = RandomForestParams
-    # Measured over seven data sets: docs/defaults.md, Forests.
+    # Measured over five data sets: docs/defaults.md, Forests.
     shapes: ClassVar[tuple[Shape, ...]] = ((1, "sqrt"), (3, "sqrt"))
 
     def forest(self, **options: Any) -> Any:
