@@ -48,7 +48,7 @@ chaos: setup
 ## lock: resolve pyproject.toml again, for development and for the image; no index URL is written
 lock: .uv/bin/uv
 	$(COMPILE) --extra dev $(LOCKFLAGS) -o requirements.lock
-	$(COMPILE) --extra onnx --extra boosting --extra calibration --extra server --constraints requirements.lock \
+	$(COMPILE) --extra onnx --extra boosting --extra server --constraints requirements.lock \
 	  --no-emit-package nvidia-nccl-cu12 $(LOCKFLAGS) -o requirements-runtime.lock
 
 ## wheel: the package as dist/quorate-VERSION-py3-none-any.whl, to be installed elsewhere

@@ -2,10 +2,9 @@ from quorate.registry.extras import how_to_install_package
 
 
 def test_a_package_is_installed_with_the_others_of_its_extra() -> None:
-    command = how_to_install_package("probmetrics")
+    command = how_to_install_package("onnxruntime")
 
-    assert "'probmetrics<2,>=1.3'" in command
-    assert "'numba<1,>=0.61'" in command, "which probmetrics imports, although its own metadata leave it out"
+    assert "'onnxruntime<2,>=1.22'" in command and "'onnxscript<1,>=0.5'" in command
 
 
 def test_a_package_of_no_extra_is_installed_alone() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
-EXTRAS = ("boosting", "calibration", "onnx")
+EXTRAS = ("boosting", "onnx")
 """The extras that kinds may require."""
 
 
