@@ -146,9 +146,9 @@ def test_each_row_is_estimated_by_a_fit_that_has_not_seen_it():
     fits = []
 
     class Noting(COMBINERS.get("weighted")):
-        def fit(self, *, proba, y, seed):
+        def fit_dependent(self, *, proba, y, seed, dependence):
             fits.append(proba[0, :, 0])
-            return super().fit(proba=proba, y=y, seed=seed)
+            return super().fit_dependent(proba=proba, y=y, seed=seed, dependence=dependence)
 
     # when
     made = assemble(proba=proba, mask=full(proba), y=y, combiner=Noting(combiner("weighted").params), seed=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -121,9 +122,9 @@ def test_a_submitted_job_is_followed_to_its_end_and_its_bundle_predicts_here(
 ) -> None:
     monkeypatch.setenv("SENT", CANARY)
     here = Here(tmp_path)
-    job = {**JOB, "members": {**JOB["members"], "mine": {"kind": "my_members:neighbours"}}}
+    job = {**JOB, "members": {**JOB["members"], "mine": {"kind": "canary_members:neighbours"}}}
     here.write(job)
-    (tmp_path / "my_members.py").write_text(NEEDS_CANARY + OWN_CODE)
+    (tmp_path / "canary_members.py").write_text(NEEDS_CANARY + OWN_CODE)
 
     done = cluster.command(here, "submit", "job.yaml", "--env", "SENT")
 
@@ -178,7 +179,7 @@ def test_a_job_that_loses_its_driver_goes_on_when_it_is_submitted_again(cluster:
     assert result["id"] == f"{name}-2" and f"it continues the work of {name}" in again.stderr
     assert result["leaderboard"]["oof_sha256"] == in_this_process(here, OWN_JOB)
     log = cluster.command(here, "logs", f"{name}-2")
-    assert "continues from its checkpoint" in log.stdout
+    assert re.search(r"cnn fold \d continues on \S+ from epoch \d+", log.stdout), log.stdout
     member = cluster.command(here, "logs", f"{name}-2", "--member", "cnn", "--fold", "2")
     assert "from a checkpoint" in member.stdout and "epoch 800" in member.stdout
     third = cluster.command(here, "submit", "job.yaml")
@@ -210,7 +211,8 @@ def test_a_job_that_is_stopped_keeps_its_checkpoints(cluster: Cluster, tmp_path:
     waiting = cluster.command(here, "submit", "job.yaml", "--detach")
     assert f"it continues the work of {name}" in waiting.stdout
     cluster.wait_for_epoch("endless", reached + 5, run=2)
-    assert "continues from its checkpoint" in cluster.command(here, "logs", f"{name}-2").stdout
+    said = cluster.command(here, "logs", f"{name}-2").stdout
+    assert f"cnn fold 1 continues on {cluster.head.address}:" in said, said
     assert cluster.command(here, "stop", f"{name}-2").returncode == 0
 
 

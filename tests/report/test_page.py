@@ -155,10 +155,10 @@ def test_with_many_members_those_with_the_largest_weights_are_removed() -> None:
 
 def test_a_combiner_that_refuses_fewer_members_is_reported() -> None:
     class Demanding(type(finished().combiner)):  # type: ignore[misc]
-        def fit(self, *, proba, y, seed):  # type: ignore[no-untyped-def]
+        def fit_dependent(self, *, proba, y, seed, dependence):  # type: ignore[no-untyped-def]
             if len(proba) < 3:
                 raise ValueError("three members or more")
-            return super().fit(proba=proba, y=y, seed=seed)
+            return super().fit_dependent(proba=proba, y=y, seed=seed, dependence=dependence)
 
     run = finished()
     assert run.combiner is not None
