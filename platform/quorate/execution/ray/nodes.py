@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections import Counter
 from dataclasses import replace
@@ -14,6 +15,8 @@ from quorate.execution.queue import amounts
 from quorate.plan.tasks import Labels, Resources
 
 _REFRESH_SECONDS = 1.0
+_CONNECT_SECONDS = 1.0
+"""An assumption: hosts of a cluster are near each other."""
 
 
 class Nodes:
@@ -33,10 +36,14 @@ class Nodes:
         return self._addresses.get(node, node)
 
     def lost_host(self, node: str) -> str:
-        """The address of a node that Ray has declared dead; empty if it has not."""
+        """The address of a node that Ray has declared dead, or to which no connection is possible; else empty.
+
+        Ray declares a node dead some time after the connections to its workers have ended.
+        """
         self.look_again()
         self._read()
-        return "" if not node or any(one["NodeID"] == node for one in self._all) else self.address(node)
+        found = next((one for one in self._all if one["NodeID"] == node), None)
+        return "" if not node or (found is not None and _accepts(found)) else self.address(node)
 
     def slots(self, resources: Resources) -> int:
         """The number of units with these resources that fit on the nodes."""
@@ -96,6 +103,15 @@ class Nodes:
             self._totals, self._slots = {}, {}
             self._read_at = time.monotonic()
         return self._nodes
+
+
+def _accepts(node: dict[str, Any]) -> bool:
+    """Whether Ray's process on a node accepts a connection."""
+    try:
+        socket.create_connection((node["NodeManagerAddress"], node["NodeManagerPort"]), _CONNECT_SECONDS).close()
+    except OSError:
+        return False
+    return True
 
 
 def _fits(node: dict[str, Any], resources: Resources) -> int:
