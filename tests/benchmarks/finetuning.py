@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from quorate.autoconfig.image_members import FINETUNING
 from quorate.ensemble.temperature_scaling import fit_temperature
 from quorate.members.weights_names import arch_of_file
 from quorate.runs.folder import RunFolder
@@ -64,12 +65,7 @@ def job(given: argparse.Namespace) -> dict[str, Any]:
         "weights": str(given.weights.absolute()),
         "epochs": given.epochs,
         "batch_size": 32,
-        "optimizer": "adamw",
-        "lr": 3e-3,
-        "weight_decay": 0.05,
-        "schedule": "one_cycle",
-        "finetune": {"head_epochs": 1, "backbone_lr": 0.5},
-        "label_smoothing": 0.1,
+        **FINETUNING,
     }
     members = {}
     for name, change in RECIPES.items():

@@ -11,7 +11,6 @@ from safetensors.torch import load_file, save_file
 from tests.features import job, write_weights
 from tests.jobs import Here
 
-from quorate.members.backbone import Extractor
 from quorate.spec import load_job
 from quorate.spec.file import SpecError
 
@@ -35,20 +34,6 @@ def choosing(networks: dict[str, Path], keep: int, **rest: Any) -> dict[str, Any
     tree = job(networks["first"], members=MEMBERS, **rest)
     tree["members"]["logistic"]["features"] = {"kind": "best", "of": of, "keep": keep, "size": 32}
     return tree
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The number of rows in each call of a network."""
-    asked: list[int] = []
-    compute = Extractor.__call__
-
-    def counting(self: Extractor, images: Any, **rest: Any) -> Any:
-        asked.append(len(images))
-        return compute(self, images, **rest)
-
-    monkeypatch.setattr(Extractor, "__call__", counting)
-    return asked
 
 
 def test_a_member_becomes_one_member_for_each_of_the_best_networks(networks, tmp_path, asked):

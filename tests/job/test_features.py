@@ -42,20 +42,6 @@ def weights(tmp_path_factory) -> Path:
     return write_weights(tmp_path_factory.mktemp("weights") / "tiny.safetensors")
 
 
-@pytest.fixture
-def asked(monkeypatch) -> list[int]:
-    """The number of rows in each call of a network."""
-    asked: list[int] = []
-    compute = Extractor.__call__
-
-    def counting(self: Extractor, images: Any, **rest: Any) -> Any:
-        asked.append(len(images))
-        return compute(self, images, **rest)
-
-    monkeypatch.setattr(Extractor, "__call__", counting)
-    return asked
-
-
 def test_features_are_computed_once_for_all_members_copies_folds_and_later_jobs(weights, tmp_path, asked):
     here = Here(tmp_path)
 

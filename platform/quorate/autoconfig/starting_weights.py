@@ -42,7 +42,7 @@ class StartingWeights:
 def find_start(
     fingerprint: Fingerprint, given: str | None, policy: HubPolicy, *, say: Callable[[str], None]
 ) -> StartingWeights:
-    """The weights for photographs: of the folder or the hub that `given` names, otherwise those that can be had.
+    """The weights for photographs: of the folder or the hub that `given` names, otherwise those that are available.
 
     A hub is asked only if `policy` is `allow`. Raises `UserError` if `given` names no usable weights.
     """
