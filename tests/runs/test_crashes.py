@@ -16,7 +16,7 @@ GONE = 2**22 + 1
 """No process of Linux has this number."""
 
 MEMBER = """
-import ctypes, pathlib
+import ctypes, pathlib, time
 from sklearn.naive_bayes import GaussianNB
 
 class Falling(GaussianNB):
@@ -24,6 +24,9 @@ class Falling(GaussianNB):
         mark = pathlib.Path(__file__).with_name("fallen")
         if x.shape[1] == 64 and not mark.exists():  # the digits themselves, not the trial before training
             mark.touch()
+            here = pathlib.Path(__file__).parent
+            while not any(log.read_text() for log in here.glob("runs/*/logs/falls.*")):
+                time.sleep(.01)  # the driver's thread writes that this attempt started
             ctypes.string_at(1)
         return super().fit(x, y, sample_weight)
 
