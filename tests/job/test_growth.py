@@ -25,6 +25,7 @@ from quorate.execution.local import LocalExecutor
 from quorate.job import additions
 from quorate.job.additions import COPY, Addition, Additions, with_additions
 from quorate.job.composition import Composition, compose
+from quorate.job.growth import PATIENCE
 from quorate.job.progress import JobProgress
 from quorate.plan.planner import make_plan, recipes_of
 from quorate.plan.portfolio import PortfolioEntry
@@ -179,11 +180,11 @@ def small_portfolio(monkeypatch: pytest.MonkeyPatch, *members: dict[str, Any]) -
     monkeypatch.setattr(additions, "portfolio", lambda signature, rows: entries)
 
 
-def test_a_job_keeps_what_lowers_its_loss_and_ends_after_two_additions_that_do_not(
+def test_a_job_keeps_what_lowers_its_loss_and_ends_after_additions_that_do_not(
     here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     better = {"kind": "logistic"}
-    same = [{"kind": "logistic", "max_iter": 1000 + more} for more in (1, 2)]
+    same = [{"kind": "logistic", "max_iter": 1001 + more} for more in range(PATIENCE)]
     small_portfolio(monkeypatch, better, *same, {"kind": "knn"})
     job = {**GROWING, "members": {"odd": {"kind": "odd"}}}
 
@@ -194,13 +195,12 @@ def test_a_job_keeps_what_lowers_its_loss_and_ends_after_two_additions_that_do_n
     assert [(row["name"], row["added"]) for row in growth["tried"]] == [
         ("odd.2", False),
         ("entry0", True),
-        ("entry1", False),
-        ("entry2", False),
+        *((f"entry{number}", False) for number in range(1, PATIENCE + 1)),
     ]
-    assert growth["ended"] == "2 additions in a row brought nothing"
+    assert growth["ended"] == "6 additions in a row brought nothing"
     assert [row["name"] for row in board["members"]] == ["odd", "entry0"]
     assert board["tasks"] == {"total": 4, "trained": 4, "reused": 0, "failed": 0}
-    assert "entry0 added: cross-fitted loss" in here.said and "nothing more is added: 2 additions" in here.said
+    assert "entry0 added: cross-fitted loss" in here.said and "nothing more is added: 6 additions" in here.said
     # then: the loss is that of the saved predictions
     arrays = np.load(here.newest_run() / "oof.npz")
     assert growth["tried"][1]["loss"] == pytest.approx(log_loss(arrays["y"], arrays["ensemble"]), abs=1e-5)

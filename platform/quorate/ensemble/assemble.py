@@ -1,12 +1,14 @@
 """Build an ensemble from out-of-fold probabilities, with a cross-fitted estimate of its quality.
 
 The weights and temperatures are fitted on all rows. For the estimate, each part of the rows is predicted with weights
-and temperatures fitted on the other parts. The ensemble's estimate is never worse than that of its best single member,
-by the combiner's objective: if the combination is worse, that member becomes the ensemble.
+and temperatures fitted on the other parts. If the combination's estimate is worse than that of the best single member,
+that member becomes the ensemble. A combiner that chooses weights could have chosen that member alone, so it is replaced
+only if its estimate is significantly worse.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,8 +22,8 @@ from quorate.ensemble.combiner import Combiner
 from quorate.ensemble.crossfit import CROSSFIT_PARTS, Split, crossfitted, crossfitted_temperature, parts_of
 from quorate.ensemble.dependence import INDEPENDENT, Dependence
 from quorate.ensemble.metrics import nll, row_nll, scores
-from quorate.ensemble.objectives import NAMES, Objective, loss, search_loss
-from quorate.ensemble.paired import Difference, paired_difference
+from quorate.ensemble.objectives import NAMES, OF_ROWS, Objective, loss, row_losses, search_loss
+from quorate.ensemble.paired import Difference, Z, paired_difference, standard_error
 from quorate.ensemble.temperature_scaling import apply_temperature, fit_temperature
 from quorate.registry import KindParams
 
@@ -83,7 +85,8 @@ def assemble(
     combination = fit(proba=covered, y=labels, seed=seed, dependence=dependence)
     best = best_single(covered, labels, parts, objective, _temperatures(combiner, combination, covered, labels))
     combiner_nll, combiner_loss = nll(estimate, labels), loss(objective, estimate, labels)
-    guarded, reason = best.loss < combiner_loss, None
+    margin = Z * _noise(objective, best.proba, estimate, labels, parts, dependence) if combiner.chooses_weights else 0.0
+    guarded, reason = best.loss < combiner_loss - margin, None
     candidates = combination.candidates
     if guarded:
         estimate = best.proba
@@ -109,6 +112,16 @@ def assemble(
         reason=reason,
         candidates=candidates,
     )
+
+
+def _noise(
+    objective: Objective, first: Floats, second: Floats, y: Labels, parts: Sequence[Split], dependence: Dependence
+) -> float:
+    """The standard error of the difference of two losses on the same rows; 0 if it is unknown."""
+    held = [part for _, part in parts]
+    pairs = row_losses(objective, first, y, held) - row_losses(objective, second, y, held)
+    error = standard_error(pairs, groups=dependence.groups if objective in OF_ROWS else None)
+    return error if math.isfinite(error) else 0.0
 
 
 def _counting_rows(mask: Mask, y: Labels, names: Sequence[str], learnable: Mask | None) -> Mask:

@@ -74,6 +74,11 @@ class Combiner(ABC, Generic[P_co]):
         return divided(choose(members=together(members, self.recipes)), self.recipes)
 
     @property
+    def chooses_weights(self) -> bool:
+        """Whether the combination could have been any single member, had its weights been the best."""
+        return isinstance(self.params, WeighingParams)
+
+    @property
     def objective(self) -> Objective:
         """The metric that the combination optimizes; log-loss unless a kind has a parameter for it."""
         return "nll"

@@ -25,8 +25,9 @@ from quorate.runs.leaderboard import LeaderboardGrowth, TriedMember
 from quorate.spec import Job
 from quorate.spec.file import SpecError
 
-PATIENCE = 2
-"""Number of additions in a row that bring nothing, after which the job ends (an assumption)."""
+PATIENCE = 6
+"""Number of additions in a row that bring nothing, after which the job ends (an assumption). After two, jobs on small
+tables had used a third of their budgets."""
 _BUSY = 0.9
 """Additions are trained together until the workers are busy for this fraction of the time (an assumption)."""
 _MOST_TOGETHER = 16
