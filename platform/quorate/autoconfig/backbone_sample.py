@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from quorate.data.dataset import Dataset
 from quorate.data.table import Table
 from quorate.errors import UserError
 from quorate.job.feature_ranking import names_of
-from quorate.members.backbone import Extractor, check_backbone, image_seconds, prepare
+from quorate.members.backbone import Extractor, check_backbone, prepare
 from quorate.members.backbone_score import score_features
 
 ROWS = 400
@@ -21,7 +22,7 @@ ROWS = 400
 
 @dataclass(frozen=True)
 class SampledBackbone:
-    """A network, how well its features of the sample separate the classes, and how much time features take."""
+    """A network, how well its features of the sample separate the classes, and how much time they take."""
 
     name: str
     """A short name for members."""
@@ -29,8 +30,16 @@ class SampledBackbone:
     probe_nll: float
     probe_accuracy: float
     knn_accuracy: float
+    side: int
+    """The side in pixels of the images of the sample."""
     seconds: float
-    """Estimated seconds of one core per image."""
+    """Seconds of one core per image of this side, measured on the sample."""
+    trained_side: int | None = None
+    """The side of the images that the weights were trained on, if it is known."""
+
+    def seconds_at(self, side: int) -> float:
+        """Estimated seconds of one core per image of another side: they grow with its area."""
+        return self.seconds * (side / self.side) ** 2
 
 
 def rank_on_sample(found: Sequence[FoundBackbone], rows: Dataset) -> list[SampledBackbone]:
@@ -49,11 +58,15 @@ def rank_on_sample(found: Sequence[FoundBackbone], rows: Dataset) -> list[Sample
         except ValueError as error:
             raise UserError(f"{one.backbone.arch}: {error}") from None
         extract = Extractor(one.backbone, shape, prepare(one.backbone, shape), one.backbone.numerics(shape))
+        _ = extract.ready  # building the network is not part of the time
+        begun = time.process_time()  # of all threads, and without the time of other processes
         matrix = extract(images)
+        seconds = (time.process_time() - begun) / len(y)
         assert matrix is not None, "nobody stops it"
         scores = score_features(matrix, y, groups=None, seed=0)
         figures = (scores.probe_loss(), scores.probe_accuracy, scores.knn_accuracy())
-        ranked.append(SampledBackbone(names[one.backbone], one, *figures, image_seconds(one.backbone, shape)))
+        side = one.backbone.size or min(shape[:2])
+        ranked.append(SampledBackbone(names[one.backbone], one, *figures, side, seconds, one.backbone.trained_side))
     return sorted(ranked, key=lambda one: one.probe_nll)
 
 

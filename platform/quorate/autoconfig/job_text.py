@@ -157,7 +157,7 @@ def _members(fingerprint: Fingerprint, choices: JobChoices, hub: bool, base: Pat
             "class weights, because weights distort the probabilities and raise the log-loss. If the recall of rare "
             "classes matters more than the log-loss, add `class_weight: balanced` to the members."
         )
-    if isinstance(facts, ImageFacts) and not are_large(facts):
+    if isinstance(facts, ImageFacts) and not are_large(facts) and not facts.keeps_mirrored:
         notes.append(
             "Add `mirror: true` to `augment` if a mirrored image still has the same class (not so for digits or "
             "letters)."

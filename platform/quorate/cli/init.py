@@ -74,6 +74,7 @@ def init(
     from quorate.autoconfig.inspection import inspect_data
     from quorate.autoconfig.job_file import write_checked
     from quorate.autoconfig.job_text import job_text
+    from quorate.autoconfig.network_pace import MeasuredPace
     from quorate.autoconfig.rules import choose
     from quorate.autoconfig.selection import Machine
     from quorate.autoconfig.source import find_source
@@ -91,7 +92,8 @@ def init(
     here = this_hardware()
     with hub_asked_by_command(hub) as policy:
         start = find_start(fingerprint, weights, policy, say=partial(_say, console))
-        choices = choose(fingerprint, Machine(here.cores, here.gpus), seconds, hub=start.hub, networks=start.networks)
+        machine = Machine(here.cores, here.gpus, MeasuredPace(here))
+        choices = choose(fingerprint, machine, seconds, hub=start.hub, networks=start.networks)
         text = job_text(fingerprint, choices, base=output.parent, budget=budget.strip(), hub=start.any)
         opened = not fingerprint.partly and start.ready
         write_checked(output, text, lambda draft: _check(draft, opened=opened))

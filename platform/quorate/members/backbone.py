@@ -73,6 +73,13 @@ class Backbone(Spec):
             raise ValueError(f"{weights} is not a file")
         return weights
 
+    @property
+    def trained_side(self) -> int | None:
+        """The side in pixels of the images that timm's weights were trained on; None if that is not known."""
+        kind = ARCHS.get(self.arch)
+        side: int | None = kind.trained_side(kind.Params(kind=self.arch))
+        return side
+
     def numerics(self, shape: tuple[int, int, int]) -> Numerics:
         """The settings that, besides weights and images, determine the exact vectors for images of `shape` (H, W,
         C)."""
