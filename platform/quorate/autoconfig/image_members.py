@@ -23,11 +23,8 @@ not a measurement."""
 KNN_ROWS = 10_000
 """Nearest neighbours are used only below this number of rows, because each prediction compares an image with all
 training rows. An assumption, not a measurement."""
-FROZEN_HEADS: dict[str, dict[str, Any]] = {
-    "svm": {"C": 10, "calibration": "temperature"},
-    "logistic": {"C": 0.01},
-}
-"""Members on frozen features; measured on flowers, see docs/backbones.md."""
+FROZEN_HEAD: dict[str, Any] = {"kind": "logistic", "C": 0.003}
+"""The member on frozen features; measured on flowers, see docs/backbones.md."""
 FINETUNING: dict[str, Any] = {
     "optimizer": "adamw",
     "lr": 3e-3,
@@ -69,7 +66,7 @@ def image_candidates(
     """
     augment = augmentation(facts, signature)
     if frozen:
-        return tuple(_from_weights(frozen, signature, rows, twice, augment))
+        return tuple(_from_weights(frozen, signature, rows, augment))
     if are_large(facts):
         return tuple(_for_large_images(signature, rows, augment, hub))
     candidates = list(_for_small_images(signature, rows, augment))
@@ -106,17 +103,13 @@ def augmentation(facts: ImageFacts, signature: ImageSignature) -> dict[str, Any]
 
 
 def _from_weights(
-    frozen: Sequence[FrozenNetwork], signature: ImageSignature, rows: int, twice: bool, augment: dict[str, Any]
+    frozen: Sequence[FrozenNetwork], signature: ImageSignature, rows: int, augment: dict[str, Any]
 ) -> Iterator[MemberCandidate]:
     """Heads on the frozen features of the networks, and the best network fine-tuned if there is time for it."""
-    for head, params in FROZEN_HEADS.items():
-        if head == "svm" and not (twice and rows < SVM_ROWS):
-            continue
-        for one in frozen:
-            name = one.sampled.name
-            about = f"frozen {name}: probe NLL {one.sampled.probe_nll:.3f} on a sample"
-            form = {"kind": head, **params, "features": one.features}
-            yield MemberCandidate(f"{head}-{name}", about, (form,), core=one is frozen[0])
+    for one in frozen:
+        about = f"frozen {one.sampled.name}: probe NLL {one.sampled.probe_nll:.3f} on a sample"
+        form = {**FROZEN_HEAD, "features": one.features}
+        yield MemberCandidate(f"logistic-{one.sampled.name}", about, (form,), core=one is frozen[0])
     best, side = frozen[0].sampled, min(signature.shape[:2])
     backbone = best.found.backbone
     tuned = {"kind": "net", "arch": backbone.arch, "weights": str(backbone.weights), **FINETUNING, **batch_size(rows)}

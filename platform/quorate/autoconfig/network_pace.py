@@ -16,6 +16,7 @@ from quorate.members.net_planning import net_numerics, training_cost
 from quorate.members.net_start import build_network
 from quorate.training.context import Hardware
 from quorate.training.loop import autocast
+from quorate.training.shapes import TableShape
 
 SECONDS = 0.5
 """Longest step of the measurement, as estimated: the number of images is chosen accordingly. An assumption."""
@@ -54,8 +55,10 @@ class MeasuredPace:
         numerics = net_numerics(params, signature=signature, rows=rows, hardware=self._hardware)
         last = numerics.memory_format == "channels_last"
         memory = torch.channels_last if last else torch.contiguous_format
-        height, width, channels = expected_shape(params, signature)
-        network = build_network(params, shape=(height, width, channels), n_classes=2).to(memory_format=memory)
+        shape = expected_shape(params, signature)
+        assert not isinstance(shape, TableShape), "images only"
+        height, width, channels = shape
+        network = build_network(params, shape=shape, n_classes=2).to(memory_format=memory)
         x, y = torch.rand(rows, channels, height, width).to(memory_format=memory), torch.arange(rows) % 2
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
