@@ -106,10 +106,14 @@ def _from_weights(
     frozen: Sequence[FrozenNetwork], signature: ImageSignature, rows: int, augment: dict[str, Any]
 ) -> Iterator[MemberCandidate]:
     """Heads on the frozen features of the networks, and the best network fine-tuned if there is time for it."""
+    if len(frozen) > 1:
+        joined = {"kind": "joined", "of": [one.features for one in frozen]}
+        about = "the features of all networks together"
+        yield MemberCandidate("logistic-joined", about, ({**FROZEN_HEAD, "features": joined},), core=True)
     for one in frozen:
         about = f"frozen {one.sampled.name}: probe NLL {one.sampled.probe_nll:.3f} on a sample"
         form = {**FROZEN_HEAD, "features": one.features}
-        yield MemberCandidate(f"logistic-{one.sampled.name}", about, (form,), core=one is frozen[0])
+        yield MemberCandidate(f"logistic-{one.sampled.name}", about, (form,), core=len(frozen) == 1)
     best, side = frozen[0].sampled, min(signature.shape[:2])
     backbone = best.found.backbone
     tuned = {"kind": "net", "arch": backbone.arch, "weights": str(backbone.weights), **FINETUNING, **batch_size(rows)}

@@ -194,6 +194,8 @@ def _with_paths(params: Mapping[str, Any], base: Path) -> dict[str, Any]:
     for key, value in params.items():
         if key == "features":
             given[key] = _with_paths(value, base)
+        elif key == "of":
+            given[key] = [_with_paths(one, base) for one in value]
         else:
             given[key] = _path(Path(value), base) if key == "weights" and value != "hub" else value
     return given

@@ -13,6 +13,7 @@ from quorate.autoconfig.fingerprint import Fingerprint, ImageFacts
 from quorate.autoconfig.frozen_networks import FrozenNetwork, frozen_networks
 from quorate.autoconfig.image_members import are_large, image_candidates
 from quorate.autoconfig.selection import (
+    MAIN_PART,
     Machine,
     MemberCandidate,
     MemberSelection,
@@ -108,7 +109,7 @@ def choose(
         whole = data_choices(fingerprint).size
         options = [(split, size) for split, size in options if size == whole]
     total = fingerprint.rows + (fingerprint.test_rows or 0)
-    time = FEATURES * planned_seconds(seconds) * machine.cores
+    time = FEATURES * planned_seconds(seconds, MAIN_PART) * machine.cores
     frozen = frozen_networks(networks, images=total, core_seconds=time) if networks else ()
     reserved = sum(one.seconds for one in frozen) * total
     best: tuple[Validation, int | None, MemberSelection] | None = None

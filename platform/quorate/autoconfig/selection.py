@@ -20,7 +20,7 @@ PART = 0.6
 """Fraction of the budget to plan for, because the estimates are rough and this machine may be slower. An assumption,
 not a measurement."""
 MAIN_PART = 0.8
-"""The same for networks that are trained side by side, whose speed is measured. An assumption, not a measurement."""
+"""The same for networks whose speed is measured: main networks, and frozen ones. An assumption, not a measurement."""
 AROUND = 20.0
 """Seconds for startup, combining and the report. An assumption, not a measurement."""
 ONE_MEMBER = 0.35
@@ -256,10 +256,10 @@ def _fit_seconds(params: Params, budget: TrainingBudget) -> float:
     kind = MEMBERS.get(params["kind"])
     read = kind.Params.model_validate(params)
     try:
-        backbone = read.frozen_backbone
         seen = budget.signature
-        if backbone is not None and isinstance(seen, ImageSignature):
-            seen = vectors(trial(backbone, seen.shape).width)
+        if read.frozen_backbones and isinstance(seen, ImageSignature):
+            shape = seen.shape
+            seen = vectors(sum(trial(backbone, shape).width for backbone in read.frozen_backbones))
         cost = kind.cost(read, signature=seen, rows=budget.rows, n_classes=budget.n_classes)
         cost *= budget.machine.pace(params, budget.signature)
     except (RuntimeError, ValueError) as error:

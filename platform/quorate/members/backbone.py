@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -131,6 +131,13 @@ def check_backbone(backbone: Backbone, signature: Signature) -> Signature:
     return vectors(width)
 
 
+def check_backbones(backbones: Sequence[Backbone], signature: Signature) -> Signature:
+    """Return the signature of the joined vectors, or `signature` if there are no backbones; see `check_backbone`."""
+    if not backbones:
+        return signature
+    return vectors(sum(check_backbone(backbone, signature).size for backbone in backbones))
+
+
 def vectors(width: int) -> TableSignature:
     """Return the signature of vectors as a table of numbers."""
     return TableSignature(tuple(Column(f"feature {i}", "numeric") for i in range(width)))
@@ -231,7 +238,7 @@ class Extractor:
         return network, _standardizer(network, self.shape[2])
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=16)
 def extractor(backbone: Backbone, shape: tuple[int, int, int], weights: bytes, numerics: Numerics) -> Extractor:
     """Return one shared network for all members and tasks of a process that use it."""
     return Extractor(backbone, shape, weights, numerics)
