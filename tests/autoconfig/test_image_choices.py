@@ -15,12 +15,12 @@ from quorate.autoconfig.backbone_sources import FoundBackbone
 from quorate.autoconfig.fingerprint import Fingerprint, ImageFacts, Range, Repeats
 from quorate.autoconfig.frozen_networks import frozen_networks
 from quorate.autoconfig.mirror_test import keeps_classes_mirrored
-from quorate.autoconfig.network_pace import MeasuredPace
 from quorate.autoconfig.rules import JobChoices, choose
 from quorate.autoconfig.selection import Machine
 from quorate.autoconfig.source import DataLocation
 from quorate.data.signature import ImageSignature, Signature
 from quorate.members.backbone import Backbone
+from quorate.members.network_pace import MeasuredPace
 from quorate.training.context import Hardware
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from quorate.autoconfig.backbone_sources import FoundBackbone
-from quorate.data.dataset import Dataset, Images
+from quorate.data.dataset import Dataset
 from quorate.data.table import Table
 from quorate.errors import UserError
 from quorate.job.feature_ranking import names_of
@@ -66,21 +64,9 @@ def rank_on_sample(found: Sequence[FoundBackbone], rows: Dataset) -> list[Sample
         scores = score_features(matrix, y, groups=None, seed=0)
         figures = (scores.probe_loss(), scores.probe_accuracy, scores.knn_accuracy())
         side = one.backbone.size or min(shape[:2])
-        seconds = _core_seconds(extract, images)
+        seconds = extract.core_seconds(images.subset(np.arange(min(TIMED, len(images)))))
         ranked.append(SampledBackbone(names[one.backbone], one, *figures, side, seconds, one.backbone.trained_side))
     return sorted(ranked, key=lambda one: one.probe_nll)
-
-
-def _core_seconds(extract: Extractor, images: Images) -> float:
-    """Processor time of one image on one core, as in a job."""
-    few, threads = images.subset(np.arange(min(TIMED, len(images)))), torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        begun = time.process_time()
-        extract(few)
-        return (time.process_time() - begun) / len(few)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def described(ranked: Sequence[SampledBackbone]) -> Iterator[str]:

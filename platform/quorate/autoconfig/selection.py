@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from quorate.autoconfig.network_pace import Pace, as_estimated
 from quorate.data.signature import ImageSignature, Signature
 from quorate.errors import UserError
 from quorate.execution.estimates import makespan
 from quorate.members.backbone import trial, vectors
+from quorate.members.network_pace import Pace, as_estimated
 from quorate.registry import MEMBERS
 
 Params = Mapping[str, Any]

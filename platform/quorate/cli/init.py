@@ -74,13 +74,13 @@ def init(
     from quorate.autoconfig.inspection import inspect_data
     from quorate.autoconfig.job_file import write_checked
     from quorate.autoconfig.job_text import job_text
-    from quorate.autoconfig.network_pace import MeasuredPace
     from quorate.autoconfig.rules import choose
     from quorate.autoconfig.selection import Machine
     from quorate.autoconfig.source import find_source
     from quorate.autoconfig.starting_weights import find_start
     from quorate.data.given import find_given
     from quorate.execution.hardware import this_hardware
+    from quorate.members.network_pace import MeasuredPace
     from quorate.spec.hub_policy import hub_asked_by_command
 
     console = make_console(stderr=json)
