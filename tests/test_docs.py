@@ -33,7 +33,7 @@ from quorate.execution.local import LocalExecutor
 from quorate.execution.stream import stream
 from quorate.members.backbone import Backbone
 from quorate.members.base import load_member
-from quorate.members.best_backbones import BestBackbones
+from quorate.members.best_backbones import BestBackbones, JoinedBackbones
 from quorate.members.boosting import BoostingParams
 from quorate.members.forest import ForestParams
 from quorate.members.learner import LearnerParams
@@ -106,6 +106,7 @@ PARTS: list[type[BaseModel]] = [
     LearnerParams,
     Backbone,
     BestBackbones,
+    JoinedBackbones,
     ForestParams,
     BoostingParams,
     Tta,

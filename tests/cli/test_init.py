@@ -154,7 +154,7 @@ def photographs(root: Path) -> None:
     (root / "weights/unknown.safetensors").touch()
 
 
-def test_weights_in_a_folder_give_frozen_features_under_two_heads_and_a_network_that_is_fine_tuned(
+def test_weights_in_a_folder_give_frozen_features_alone_and_joined_and_a_network_that_is_fine_tuned(
     init: Init, tmp_path: Path
 ) -> None:
     photographs(tmp_path)
@@ -166,10 +166,11 @@ def test_weights_in_a_folder_give_frozen_features_under_two_heads_and_a_network_
     ranked = re.findall(r"^  (test_resnet-[12]): probe NLL \d\.\d{3}.*; weights/test_resnet", out, re.MULTILINE)
     assert sorted(ranked) == ["test_resnet-1", "test_resnet-2"]
     spec = load_job(tmp_path / "job.yaml").spec
-    heads = {f"{head}-{name}" for head in ("svm", "logistic") for name in ranked}
-    assert set(spec.members) == {*heads, f"tuned-{ranked[0]}"}
+    assert set(spec.members) == {"logistic-joined", *(f"logistic-{name}" for name in ranked), f"tuned-{ranked[0]}"}
+    alone = tuple(spec.members[f"logistic-{name}"].features for name in ranked)
+    assert spec.members["logistic-joined"].features.of == alone
     tuned = spec.members[f"tuned-{ranked[0]}"]
-    assert tuned.weights == spec.members[f"svm-{ranked[0]}"].features.weights, "the best one"
+    assert tuned.weights == alone[0].weights, "the best one"
     assert "weights: weights/test_resnet" in (tmp_path / "job.yaml").read_text(), "relative, as the data"
     two_epochs = f"members.tuned-{ranked[0]}.epochs=2"  # the first one trains the head alone
     board = smoke(tmp_path / "job.yaml", "validation={scheme: holdout, fraction: 0.3}", two_epochs)

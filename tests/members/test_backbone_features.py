@@ -289,3 +289,31 @@ def test_a_member_without_a_cluster_prepares_the_weights_itself(backbone):
     member = trained({"kind": "logistic", "features": backbone.model_dump()}, COLOUR, COLOUR, run=run)
 
     assert member.history and run.reports
+
+
+def test_a_member_on_joined_features_sees_the_vectors_of_all_networks_and_survives_saving(weights, backbone, tmp_path):
+    # given
+    other = backbone.model_copy(update={"size": 48})
+    of = [one.model_dump(mode="json") for one in (backbone, other)]
+    params = {"kind": "logistic", "standardize": "none", "features": {"kind": "joined", "of": of}}
+
+    # when
+    member = trained(params, COLOUR, COLOUR)
+    member.save(tmp_path)
+    loaded = load_member(tmp_path)
+
+    # then
+    each = [extractor_of(one, COLOUR.x.shape)(COLOUR.x) for one in (backbone, other)]
+    np.testing.assert_array_equal(member.features(COLOUR.x), np.hstack(each))
+    np.testing.assert_array_equal(loaded.predict_proba(COLOUR.x), member.predict_proba(COLOUR.x))
+
+
+def test_a_plan_with_joined_features_has_the_tasks_and_the_weights_of_all_networks(weights):
+    networks = [f"{{arch: {ARCH}, weights: {weights}, size: {size}}}" for size in (32, 48)]
+    member = f"{{kind: logistic, features: {{kind: joined, of: [{', '.join(networks)}]}}}}"
+
+    plan = plan_of(f"{{joined: {member}}}", data=COLOUR)
+
+    assert {task.backbone.size for task in plan.features} == {32, 48}
+    spec = spec_of(f"seed: 0\ndata: digits\nmembers: {{joined: {member}}}\n")
+    assert assets_of(spec) == {str(weights): weights.read_bytes()}

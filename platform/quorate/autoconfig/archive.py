@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from quorate.autoconfig.fingerprint import Fingerprint, Hashes, ImageFacts, Range, repeats_of
+from quorate.autoconfig.mirror_test import keeps_classes_mirrored
 from quorate.autoconfig.source import DataLocation
 from quorate.data.dataset import Pixels
 from quorate.data.labels import encode_labels
@@ -46,6 +47,7 @@ def inspect_archive(source: DataLocation) -> Fingerprint:
         grey=float((np.ptp(sample, axis=3).max(axis=(1, 2)) <= 3).mean()),
         arrays=(images, labels),
         class_file=names is not None,
+        keeps_mirrored=keeps_classes_mirrored(pixels, y),
     )
     return Fingerprint(
         source,

@@ -12,16 +12,18 @@ from quorate.data.dataset import Dataset
 from quorate.data.table import Table
 from quorate.errors import UserError
 from quorate.job.feature_ranking import names_of
-from quorate.members.backbone import Extractor, check_backbone, image_seconds, prepare
+from quorate.members.backbone import Extractor, check_backbone, prepare
 from quorate.members.backbone_score import score_features
 
 ROWS = 400
 """Number of images in the sample. An assumption, not a measurement."""
+TIMED = 64
+"""Number of images to measure the time with. An assumption, not a measurement."""
 
 
 @dataclass(frozen=True)
 class SampledBackbone:
-    """A network, how well its features of the sample separate the classes, and how much time features take."""
+    """A network, how well its features of the sample separate the classes, and how much time they take."""
 
     name: str
     """A short name for members."""
@@ -29,8 +31,16 @@ class SampledBackbone:
     probe_nll: float
     probe_accuracy: float
     knn_accuracy: float
+    side: int
+    """The side in pixels of the images of the sample."""
     seconds: float
-    """Estimated seconds of one core per image."""
+    """Seconds of one core per image of this side, measured on the sample."""
+    trained_side: int | None = None
+    """The side of the images that the weights were trained on, if it is known."""
+
+    def seconds_at(self, side: int) -> float:
+        """Estimated seconds of one core per image of another side: they grow with its area."""
+        return self.seconds * (side / self.side) ** 2
 
 
 def rank_on_sample(found: Sequence[FoundBackbone], rows: Dataset) -> list[SampledBackbone]:
@@ -53,7 +63,9 @@ def rank_on_sample(found: Sequence[FoundBackbone], rows: Dataset) -> list[Sample
         assert matrix is not None, "nobody stops it"
         scores = score_features(matrix, y, groups=None, seed=0)
         figures = (scores.probe_loss(), scores.probe_accuracy, scores.knn_accuracy())
-        ranked.append(SampledBackbone(names[one.backbone], one, *figures, image_seconds(one.backbone, shape)))
+        side = one.backbone.size or min(shape[:2])
+        seconds = extract.core_seconds(images.subset(np.arange(min(TIMED, len(images)))))
+        ranked.append(SampledBackbone(names[one.backbone], one, *figures, side, seconds, one.backbone.trained_side))
     return sorted(ranked, key=lambda one: one.probe_nll)
 
 

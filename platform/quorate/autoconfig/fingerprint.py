@@ -63,6 +63,8 @@ class ImageFacts:
     """Names of the arrays of pictures and labels in an archive."""
     class_file: bool = False
     """Whether `classes.txt` next to the archive names its integer labels."""
+    keeps_mirrored: bool = False
+    """Whether mirrored images have the same class, as far as it was tested."""
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from quorate.autoconfig.backbone_sample import SampledBackbone
 from quorate.autoconfig.fingerprint import ImageFacts
+from quorate.autoconfig.frozen_networks import FrozenNetwork
 from quorate.autoconfig.selection import MemberCandidate
 from quorate.data.signature import ImageSignature
 from quorate.plan.portfolio import batch_size
@@ -23,13 +23,8 @@ not a measurement."""
 KNN_ROWS = 10_000
 """Nearest neighbours are used only below this number of rows, because each prediction compares an image with all
 training rows. An assumption, not a measurement."""
-FROZEN = 3
-"""Number of networks whose frozen features are used. An assumption, not a measurement."""
-FROZEN_HEADS: dict[str, dict[str, Any]] = {
-    "svm": {"C": 10, "calibration": "temperature"},
-    "logistic": {"C": 0.01},
-}
-"""Members on frozen features; measured on flowers, see docs/backbones.md."""
+FROZEN_HEAD: dict[str, Any] = {"kind": "logistic", "C": 0.003}
+"""The member on frozen features; measured on flowers, see docs/backbones.md."""
 FINETUNING: dict[str, Any] = {
     "optimizer": "adamw",
     "lr": 3e-3,
@@ -62,22 +57,22 @@ def image_candidates(
     rows: int,
     twice: bool,
     hub: bool,
-    networks: Sequence[SampledBackbone] = (),
+    frozen: Sequence[FrozenNetwork] = (),
 ) -> tuple[MemberCandidate, ...]:
     """Candidates for `rows` training rows, most useful first.
 
     `twice` is true if each class has at least two training rows in every fold, `hub` if weights can be downloaded.
-    `networks` are pretrained networks whose weights are known, best first; with them, no network starts from scratch.
+    `frozen` are pretrained networks whose weights are known, best first; with them, no network starts from scratch.
     """
     augment = augmentation(facts, signature)
-    if networks:
-        return tuple(_from_weights(networks, signature, rows, twice, augment))
+    if frozen:
+        return tuple(_from_weights(frozen, signature, rows, augment))
     if are_large(facts):
         return tuple(_for_large_images(signature, rows, augment, hub))
     candidates = list(_for_small_images(signature, rows, augment))
     if signature.size <= FLAT:
         candidates += _on_pixels(rows, twice)
-    order = ("cnn", "svm", "forest", "resnet", "logistic", "extra_trees", "mlp", "knn")
+    order = ("resnet", "cnn", "svm", "forest", "logistic", "extra_trees", "mlp", "knn")
     return tuple(sorted(candidates, key=lambda candidate: order.index(candidate.name)))
 
 
@@ -103,36 +98,30 @@ def pretrained(signature: ImageSignature, augment: dict[str, Any]) -> dict[str, 
 
 
 def augmentation(facts: ImageFacts, signature: ImageSignature) -> dict[str, Any]:
-    crop = max(1, min(signature.shape[:2]) // 16)
-    return {"mirror": True, "crop": crop} if are_photographs(facts) else {"crop": crop}
+    crop = max(1, round(min(signature.shape[:2]) / 16))
+    return {"mirror": True, "crop": crop} if are_photographs(facts) or facts.keeps_mirrored else {"crop": crop}
 
 
 def _from_weights(
-    networks: Sequence[SampledBackbone], signature: ImageSignature, rows: int, twice: bool, augment: dict[str, Any]
+    frozen: Sequence[FrozenNetwork], signature: ImageSignature, rows: int, augment: dict[str, Any]
 ) -> Iterator[MemberCandidate]:
-    """Heads on the frozen features of the best networks, and the best network fine-tuned."""
-    for place, one in enumerate(networks[:FROZEN]):
-        backbone = one.found.backbone
-        features: dict[str, Any] = {"arch": backbone.arch, "weights": str(backbone.weights)}
-        if backbone.size is not None:
-            features["size"] = backbone.size
-        about = f"frozen {one.name}: probe NLL {one.probe_nll:.3f} on a sample"
-        for head, params in FROZEN_HEADS.items():
-            if head == "svm" and not (twice and rows < SVM_ROWS):
-                continue
-            form = {"kind": head, **params, "features": features}
-            yield MemberCandidate(f"{head}-{one.name}", about, (form,), core=place == 0)
-    best = networks[0].found.backbone
-    side = min(signature.shape[:2])
-    tuned = {"kind": "net", "arch": best.arch, "weights": str(best.weights), **FINETUNING, **batch_size(rows)}
-    forms = tuple({**tuned, "augment": augment} | ({"size": size} if size < side else {}) for size in _sides(side))
-    why = f"{networks[0].name}, the best of the networks, fine-tuned"
-    yield MemberCandidate(f"tuned-{networks[0].name}", why, forms, epochs=(3, 8), copies=2, core=True)
-
-
-def _sides(side: int) -> list[int]:
-    """Sides for a network to fine-tune, largest first."""
-    return [size for size in (224, 160, 128, 96, 64) if size <= side] or [side]
+    """Heads on the frozen features of the networks, and the best network fine-tuned if there is time for it."""
+    if len(frozen) > 1:
+        joined = {"kind": "joined", "of": [one.features for one in frozen]}
+        about = "the features of all networks together"
+        yield MemberCandidate("logistic-joined", about, ({**FROZEN_HEAD, "features": joined},), core=True)
+    for one in frozen:
+        about = f"frozen {one.sampled.name}: probe NLL {one.sampled.probe_nll:.3f} on a sample"
+        form = {**FROZEN_HEAD, "features": one.features}
+        yield MemberCandidate(f"logistic-{one.sampled.name}", about, (form,), core=len(frozen) == 1)
+    best, side = frozen[0].sampled, min(signature.shape[:2])
+    backbone = best.found.backbone
+    tuned = {"kind": "net", "arch": backbone.arch, "weights": str(backbone.weights), **FINETUNING, **batch_size(rows)}
+    least = (best.trained_side or side) // 2
+    sides = [size for size in (224, 160, 128, 96, 64) if least <= size <= side] or [side]
+    forms = tuple({**tuned, "augment": augment} | ({"size": size} if size < side else {}) for size in sides)
+    why = f"{best.name}, the best of the networks, fine-tuned"
+    yield MemberCandidate(f"tuned-{best.name}", why, forms, epochs=(3, 8), copies=2)
 
 
 def _for_large_images(
@@ -165,31 +154,34 @@ def _for_large_images(
 
 def _for_small_images(signature: ImageSignature, rows: int, augment: dict[str, Any]) -> Iterator[MemberCandidate]:
     epochs = wanted_epochs(rows)
-    own = {**batch_size(rows), "schedule": "one_cycle"}
-    yield MemberCandidate(
-        "cnn",
-        "convolutions suit images",
-        tuple(
-            {"kind": "net", "arch": _cnn(width), **own, "lr": 0.05, "dropout": 0.2, "augment": augment}
-            for width in (32, 16, 8)
-        ),
-        epochs=epochs,
-        copies=3,
-        core=True,
-    )
+    own = {**batch_size(rows), "schedule": "one_cycle", "augment": augment}
+    if "mirror" in augment:
+        own["tta"] = {"augment": {"mirror": True}, "passes": 2}
+    deep = min(signature.shape[:2]) >= 16
     resnets = ({"width": 16, "blocks": 2}, {"width": 16}, {"width": 8})
     yield MemberCandidate(
         "resnet",
-        "residual blocks, another architecture",
+        "residual blocks suit images" if deep else "residual blocks, another architecture",
         tuple(
-            {"kind": "net", "arch": {"kind": "small_resnet", **params}, **own, "lr": 0.1, "augment": augment}
-            for params in (resnets if min(signature.shape[:2]) >= 16 else resnets[1:])
+            {"kind": "net", "arch": {"kind": "small_resnet", **params}, **own, "lr": 0.1, "weight_decay": 5e-4}
+            for params in (resnets if deep else resnets[1:])
         ),
         epochs=epochs,
-        copies=2,
+        copies=4,
+        core=deep,
+        main=deep,
+    )
+    yield MemberCandidate(
+        "cnn",
+        "another architecture" if deep else "convolutions suit images",
+        tuple({"kind": "net", "arch": _cnn(width), **own, "lr": 0.05, "dropout": 0.2} for width in (32, 16, 8)),
+        epochs=epochs,
+        copies=3,
+        core=not deep,
+        main=not deep,
     )
     if signature.size <= FLAT:
-        form = {"kind": "net", "arch": "mlp", **own, "lr": 0.05, "dropout": 0.2, "augment": augment}
+        form = {"kind": "net", "arch": "mlp", **own, "lr": 0.05, "dropout": 0.2}
         yield MemberCandidate("mlp", "a network without convolutions", (form,), epochs=epochs, copies=2)
 
 

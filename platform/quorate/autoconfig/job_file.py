@@ -29,7 +29,7 @@ class CommentedEntry:
 
     key: str
     value: Any = None
-    """A scalar, or a list or mapping that is written on one line."""
+    """A scalar, a list or mapping that is written on one line, or a list of mappings with one line each."""
     below: tuple[CommentedEntry, ...] = ()
     why: str = ""
     off: bool = False
@@ -96,7 +96,9 @@ def _lines(entry: CommentedEntry, indent: int) -> Iterator[str]:
         yield start + above
         yield from (f"{start}# {line}" if not line.startswith("#") else start + line for line in block)
         return
-    own = f"{start}{flow(entry.key)}:" + ("" if entry.below else f" {flow(entry.value)}")
+    value = entry.value
+    listed = value if isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value) else []
+    own = f"{start}{flow(entry.key)}:" + ("" if entry.below or listed else f" {flow(value)}")
     why = clean(entry.why)
     inline = f"{own:<{_COLUMN}}  # {why}"
     if not why:
@@ -106,6 +108,7 @@ def _lines(entry: CommentedEntry, indent: int) -> Iterator[str]:
     else:
         yield from comment(why, indent).splitlines()
         yield own
+    yield from (f"{start}  - {flow(item)}" for item in listed)
     for inner in entry.below:
         yield from _lines(inner, indent + 2)
 

@@ -157,7 +157,7 @@ def _members(fingerprint: Fingerprint, choices: JobChoices, hub: bool, base: Pat
             "class weights, because weights distort the probabilities and raise the log-loss. If the recall of rare "
             "classes matters more than the log-loss, add `class_weight: balanced` to the members."
         )
-    if isinstance(facts, ImageFacts) and not are_large(facts):
+    if isinstance(facts, ImageFacts) and not are_large(facts) and not facts.keeps_mirrored:
         notes.append(
             "Add `mirror: true` to `augment` if a mirrored image still has the same class (not so for digits or "
             "letters)."
@@ -194,6 +194,8 @@ def _with_paths(params: Mapping[str, Any], base: Path) -> dict[str, Any]:
     for key, value in params.items():
         if key == "features":
             given[key] = _with_paths(value, base)
+        elif key == "of":
+            given[key] = [_with_paths(one, base) for one in value]
         else:
             given[key] = _path(Path(value), base) if key == "weights" and value != "hub" else value
     return given

@@ -10,8 +10,17 @@ from typing import Any
 
 from quorate.autoconfig.backbone_sample import SampledBackbone
 from quorate.autoconfig.fingerprint import Fingerprint, ImageFacts
-from quorate.autoconfig.image_members import FROZEN, are_large, image_candidates
-from quorate.autoconfig.selection import Machine, MemberCandidate, MemberSelection, TrainingBudget, select_members
+from quorate.autoconfig.frozen_networks import FrozenNetwork, frozen_networks
+from quorate.autoconfig.image_members import are_large, image_candidates
+from quorate.autoconfig.selection import (
+    MAIN_PART,
+    Machine,
+    MemberCandidate,
+    MemberSelection,
+    TrainingBudget,
+    planned_seconds,
+    select_members,
+)
 from quorate.autoconfig.table_members import table_candidates
 from quorate.data.signature import Column, ImageSignature, Signature, TableSignature
 
@@ -31,6 +40,9 @@ HOLDOUT_ROWS = 1_000
 measurement."""
 SIZES = (224, 160, 128, 96, 64, 48, 32)
 """Possible side lengths for large images, in pixels. Most backbones were designed for 224; the smaller sides are an
+assumption, not a measurement."""
+FEATURES = 0.7
+"""Fraction of the planned time for the features of frozen networks, which members on them need little time after. An
 assumption, not a measurement."""
 IMBALANCED = 20
 """If the largest class has more than this many times the rows of the smallest, the job file suggests class weights in a
@@ -84,8 +96,10 @@ def choose(
 ) -> JobChoices:
     """Choose a job for the data with an estimated duration of at most `seconds` on `machine`.
 
-    It uses the best split and image size for which all core members fit into the time. `hub` is true if weights can be
-    downloaded; `networks` are pretrained networks with weights, best first, whose members choose their own image size.
+    It uses the best split and image size for which all core members fit into the time, and the main networks are
+    trained to their end. If there is none, it uses a single fold, or else the best split that leaves time for the core
+    members. `hub` is true if weights can be downloaded; `networks` are pretrained networks with weights, best first,
+    whose members choose their own image size.
     """
     held_out, why_test = _test(fingerprint)
     left = 1 - TEST_PART if held_out else 1.0
@@ -95,19 +109,25 @@ def choose(
         whole = data_choices(fingerprint).size
         options = [(split, size) for split, size in options if size == whole]
     total = fingerprint.rows + (fingerprint.test_rows or 0)
-    reserved = sum(one.seconds for one in networks[:FROZEN]) * total
+    time = FEATURES * planned_seconds(seconds, MAIN_PART) * machine.cores
+    frozen = frozen_networks(networks, images=total, core_seconds=time) if networks else ()
+    reserved = sum(one.seconds for one in frozen) * total
     best: tuple[Validation, int | None, MemberSelection] | None = None
+    usable: tuple[Validation, int | None, MemberSelection] | None = None
     for validation, size in options:
         signature = _signature(fingerprint, size)
         in_fold = max(2, int(rows * validation.part))
         n_classes = len(fingerprint.classes)
         budget = TrainingBudget(signature, in_fold, validation.folds, n_classes, machine, seconds, reserved)
         twice = rarest - math.ceil(rarest * (1 - validation.part)) >= 2
-        candidates = _candidates(fingerprint, signature, in_fold, twice, hub, networks)
+        candidates = _candidates(fingerprint, signature, in_fold, twice, hub, frozen)
         best = (validation, size, select_members(candidates, budget))
-        if best[2].complete:
+        if best[2].thorough:
             break
+        usable = usable or (best if best[2].complete else None)
     assert best is not None
+    if usable and not best[2].thorough and not (best[0].folds == 1 and best[2].complete):
+        best = usable
     validation, size, selection = best
     why_size = _why_size(fingerprint, size, options)
     return JobChoices(held_out, why_test, size, why_size, _name(fingerprint), validation, selection)
@@ -195,12 +215,12 @@ def _candidates(
     rows: int,
     twice: bool,
     hub: bool,
-    networks: Sequence[SampledBackbone],
+    frozen: Sequence[FrozenNetwork],
 ) -> tuple[MemberCandidate, ...]:
     facts = fingerprint.facts
     if isinstance(facts, ImageFacts):
         assert isinstance(signature, ImageSignature)
-        return image_candidates(facts, signature, rows=rows, twice=twice, hub=hub, networks=networks)
+        return image_candidates(facts, signature, rows=rows, twice=twice, hub=hub, frozen=frozen)
     return table_candidates(signature, rows=rows, twice=twice)
 
 

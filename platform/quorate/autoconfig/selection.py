@@ -10,6 +10,7 @@ from quorate.data.signature import ImageSignature, Signature
 from quorate.errors import UserError
 from quorate.execution.estimates import makespan
 from quorate.members.backbone import trial, vectors
+from quorate.members.network_pace import Pace, as_estimated
 from quorate.registry import MEMBERS
 
 Params = Mapping[str, Any]
@@ -18,6 +19,8 @@ Params = Mapping[str, Any]
 PART = 0.6
 """Fraction of the budget to plan for, because the estimates are rough and this machine may be slower. An assumption,
 not a measurement."""
+MAIN_PART = 0.8
+"""The same for networks whose speed is measured: main networks, and frozen ones. An assumption, not a measurement."""
 AROUND = 20.0
 """Seconds for startup, combining and the report. An assumption, not a measurement."""
 ONE_MEMBER = 0.35
@@ -29,12 +32,19 @@ _EACH = 0.3
 """Overhead of one fit task in seconds. An assumption, not a measurement."""
 
 
+def planned_seconds(budget: float, part: float = PART) -> float:
+    """The seconds of a budget for which training is planned."""
+    return max(part * (budget - AROUND), 0.2 * budget)
+
+
 @dataclass(frozen=True)
 class Machine:
     """The machine that the job is planned for."""
 
     cores: int
     gpus: int = 0
+    pace: Pace = as_estimated
+    """Corrects the estimates of networks' trainings."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,9 @@ class MemberCandidate:
     """Maximum number of copies; more than one only if there is time."""
     core: bool = False
     """Whether the job needs this member."""
+    main: bool = False
+    """Whether the ensemble consists mainly of copies of this network: with a single fold, it gets as much time as it
+    can use before any other member."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +87,7 @@ class TrainingBudget:
     @property
     def longest(self) -> float:
         """Maximum duration of one fit task in seconds."""
-        return max(PART * (self.seconds - AROUND), 0.2 * self.seconds)
+        return planned_seconds(self.seconds)
 
 
 @dataclass(frozen=True)
@@ -90,6 +103,10 @@ class ChosenMember:
     def copies(self) -> int:
         return int(self.params.get("copies", 1))
 
+    def seconds(self, folds: int) -> float:
+        """Core seconds of all fit tasks."""
+        return self.fit_seconds * self.copies * folds
+
 
 @dataclass(frozen=True)
 class MemberSelection:
@@ -99,6 +116,8 @@ class MemberSelection:
     left_out: tuple[ChosenMember, ...] = ()
     complete: bool = True
     """Whether all core members are included."""
+    thorough: bool = True
+    """Whether the main networks have also their best form and all desired epochs."""
     budget: TrainingBudget | None = field(default=None, repr=False)
 
     @property
@@ -129,26 +148,42 @@ def select_members(candidates: Sequence[MemberCandidate], budget: TrainingBudget
         if candidate.core and candidate.epochs:
             tries.append(_with_epochs(tries[0], candidate.epochs[0], budget))
         for one in tries:
-            if one.fit_seconds * budget.folds <= left and one.fit_seconds <= budget.longest:
+            fits = one.seconds(budget.folds) <= left and one.fit_seconds <= budget.longest
+            if fits or _is_alone(candidate, one):
                 chosen.append((candidate, one))
-                left -= one.fit_seconds * budget.folds
+                left -= one.seconds(budget.folds)
                 break
     names = {candidate.name for candidate, _ in chosen}
     out = tuple(usual[candidate.name] for candidate in candidates if candidate.name not in names)
     complete = not any(candidate.core and candidate.name not in names for candidate in candidates)
     if not chosen:
         cheapest = min(out, key=lambda one: one.fit_seconds)
-        return MemberSelection((cheapest,), tuple(one for one in out if one is not cheapest), False, budget)
+        return MemberSelection((cheapest,), tuple(one for one in out if one is not cheapest), False, False, budget)
     members = _more_epochs(chosen, budget, left)
-    left = budget.core_seconds - sum(one.fit_seconds * budget.folds for one in members)
-    return MemberSelection(
-        tuple(_more_copies([candidate for candidate, _ in chosen], members, budget, left)), out, complete, budget
+    left = budget.core_seconds - sum(one.seconds(budget.folds) for one in members)
+    members = _more_copies([candidate for candidate, _ in chosen], members, budget, left)
+    thorough = complete and all(
+        _is_thorough(candidate, one) for (candidate, _), one in zip(chosen, members, strict=True) if candidate.main
     )
+    return MemberSelection(tuple(members), out, complete, thorough, budget)
+
+
+def _is_thorough(candidate: MemberCandidate, one: ChosenMember) -> bool:
+    """Whether a network has its best form and all desired epochs."""
+    best = {**candidate.forms[0], "epochs": (candidate.epochs or (0, 0))[1]}
+    return all(one.params.get(key) == value for key, value in best.items())
+
+
+def _is_alone(candidate: MemberCandidate, one: ChosenMember) -> bool:
+    """Whether the network was planned by `_alone`."""
+    return candidate.main and one.copies > 1
 
 
 def _usual(candidate: MemberCandidate, budget: TrainingBudget) -> ChosenMember:
     """The candidate in the best form that leaves time for other members, with a medium number of epochs."""
     few, many = candidate.epochs or (0, 0)
+    if candidate.main and budget.folds == 1 and (alone := _alone(candidate, budget)) is not None:
+        return alone
     for form in candidate.forms:
         params = {**form, "epochs": round((few * many) ** 0.5)} if candidate.epochs else dict(form)
         if budget.machine.gpus and candidate.epochs:
@@ -159,16 +194,34 @@ def _usual(candidate: MemberCandidate, budget: TrainingBudget) -> ChosenMember:
     return one
 
 
+def _alone(candidate: MemberCandidate, budget: TrainingBudget) -> ChosenMember | None:
+    """A copy of the network for each core, in the best form and with the most epochs that fit; None if none fits."""
+    assert candidate.epochs is not None, "it is a network"
+    few, many = candidate.epochs
+    copies = max(2, min(candidate.copies, budget.machine.gpus or budget.machine.cores))
+    rounds = copies / (budget.machine.gpus or budget.machine.cores)
+    longest = planned_seconds(budget.seconds, MAIN_PART) / max(1.0, rounds)
+    for form in candidate.forms:
+        params = {**form, **({"gpus": 1} if budget.machine.gpus else {}), "epochs": 1}
+        one = ChosenMember(candidate.name, candidate.why, params, _fit_seconds(params, budget))
+        epochs = min(many, int(longest / one.fit_seconds))
+        if epochs >= few:
+            return _with_epochs(replace(one, params={**params, "copies": copies}), epochs, budget)
+    return None
+
+
 def _more_epochs(
     members: Sequence[tuple[MemberCandidate, ChosenMember]], budget: TrainingBudget, left: float
 ) -> list[ChosenMember]:
     """Add epochs within the remaining time; every network gets the same fraction of its desired increase."""
-    networks = [(candidate.epochs[1], one) for candidate, one in members if candidate.epochs]
+    networks = [
+        (candidate.epochs[1], one) for candidate, one in members if candidate.epochs and not _is_alone(candidate, one)
+    ]
     more = sum(_with_epochs(one, many, budget).fit_seconds - one.fit_seconds for many, one in networks) * budget.folds
     part = min(1.0, left / more) if more > 0 else 0.0
     grown = []
     for candidate, one in members:
-        if not candidate.epochs:
+        if not candidate.epochs or _is_alone(candidate, one):
             grown.append(one)
             continue
         now, many = one.params["epochs"], candidate.epochs[1]
@@ -184,7 +237,7 @@ def _with_epochs(one: ChosenMember, epochs: int, budget: TrainingBudget) -> Chos
 def _more_copies(
     candidates: list[MemberCandidate], members: list[ChosenMember], budget: TrainingBudget, left: float
 ) -> list[ChosenMember]:
-    copies = [1] * len(members)
+    copies = [one.copies for one in members]
     while True:
         added = False
         for i, (candidate, one) in enumerate(zip(candidates, members, strict=True)):
@@ -203,11 +256,12 @@ def _fit_seconds(params: Params, budget: TrainingBudget) -> float:
     kind = MEMBERS.get(params["kind"])
     read = kind.Params.model_validate(params)
     try:
-        backbone = read.frozen_backbone
         seen = budget.signature
-        if backbone is not None and isinstance(seen, ImageSignature):
-            seen = vectors(trial(backbone, seen.shape).width)
+        if read.frozen_backbones and isinstance(seen, ImageSignature):
+            shape = seen.shape
+            seen = vectors(sum(trial(backbone, shape).width for backbone in read.frozen_backbones))
         cost = kind.cost(read, signature=seen, rows=budget.rows, n_classes=budget.n_classes)
+        cost *= budget.machine.pace(params, budget.signature)
     except (RuntimeError, ValueError) as error:
         raise UserError(f"{params['kind']} cannot be planned for {budget.signature}: {error}") from None
     return float(cost) / (GPU_CORES if params.get("gpus") else 1.0) + _EACH

@@ -80,6 +80,7 @@ def init(
     from quorate.autoconfig.starting_weights import find_start
     from quorate.data.given import find_given
     from quorate.execution.hardware import this_hardware
+    from quorate.members.network_pace import MeasuredPace
     from quorate.spec.hub_policy import hub_asked_by_command
 
     console = make_console(stderr=json)
@@ -91,7 +92,8 @@ def init(
     here = this_hardware()
     with hub_asked_by_command(hub) as policy:
         start = find_start(fingerprint, weights, policy, say=partial(_say, console))
-        choices = choose(fingerprint, Machine(here.cores, here.gpus), seconds, hub=start.hub, networks=start.networks)
+        machine = Machine(here.cores, here.gpus, MeasuredPace(here))
+        choices = choose(fingerprint, machine, seconds, hub=start.hub, networks=start.networks)
         text = job_text(fingerprint, choices, base=output.parent, budget=budget.strip(), hub=start.any)
         opened = not fingerprint.partly and start.ready
         write_checked(output, text, lambda draft: _check(draft, opened=opened))

@@ -25,7 +25,7 @@ _LONGEST = 100
 
 @dataclass(frozen=True)
 class BackboneChoice:
-    """A job in which each member has at most one frozen network, and the ranking that chose them."""
+    """A job in which the frozen networks of each member are known, and the ranking that chose them."""
 
     job: Job
     ranking: BackboneRanking | None = None
@@ -86,9 +86,9 @@ def open_choices(job: Job) -> dict[str, BestBackbones]:
 
 def networks_of(job: Job) -> list[Backbone]:
     """All frozen networks that the members of a job name."""
-    own = (params.frozen_backbone for params in job.spec.members.values())
+    own = (one for params in job.spec.members.values() for one in params.frozen_backbones)
     several = (one for best in open_choices(job).values() for one in best.candidates)
-    return list(dict.fromkeys([*filter(None, own), *several]))
+    return list(dict.fromkeys([*own, *several]))
 
 
 def check_candidates(job: Job, data: JobData, choices: Mapping[str, BestBackbones]) -> None:

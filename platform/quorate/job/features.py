@@ -70,8 +70,7 @@ class Extraction:
     def without(self, units: Iterable[Unit]) -> Iterator[Event]:
         """The final events of the tasks that cannot begin because their features are lost."""
         for task in (task for unit in units for task in unit.tasks):
-            backbone = _asks(task)
-            event = self.lost.get(backbone) if backbone is not None else None
+            event = next((self.lost[backbone] for backbone in _asks(task) if backbone in self.lost), None)
             if isinstance(event, Failed):
                 yield Failed(task, 1, event.status, f"the {event.task} failed: {event.message}", event.tail, event.log)
             elif isinstance(event, OutOfTime):
@@ -84,7 +83,7 @@ class Extraction:
         incomplete = self._incomplete()
         ready, waiting = [], []
         for unit in units:
-            asked = {backbone for task in unit.tasks if (backbone := _asks(task)) is not None}
+            asked = {backbone for task in unit.tasks for backbone in _asks(task)}
             if not asked & incomplete:
                 ready.append(unit)
             elif not asked & self.lost.keys():
@@ -113,7 +112,7 @@ def find_features(plan: Plan, units: Sequence[Unit], results: Results) -> Extrac
     """Look up the features that `units` need in the store; raises `BackboneError` if weights are not available."""
     wanted: set[tuple[Backbone, str]] = set()
     for task in (task for unit in units for task in unit.tasks):
-        if (backbone := _asks(task)) is not None:
+        for backbone in _asks(task):
             wanted |= {(backbone, part) for part in (("train", "test") if isinstance(task, FitTask) else ("test",))}
     return look_up(plan, tuple(task for task in plan.features if (task.backbone, task.part) in wanted), results)
 
@@ -157,13 +156,12 @@ def summaries(plan: Plan, finished: Callable[[FeatureTask], bool]) -> list[Featu
     return found
 
 
-def _asks(task: Task) -> Backbone | None:
-    """The frozen network whose features a task requires; None if it requires none."""
+def _asks(task: Task) -> tuple[Backbone, ...]:
+    """The frozen networks whose features a task requires."""
     if isinstance(task, FeatureTask):
-        return None
+        return ()
     fit = task if isinstance(task, FitTask) else task.fit
-    backbone: Backbone | None = fit.params.frozen_backbone
-    return backbone
+    return fit.params.frozen_backbones
 
 
 def _weights(backbone: Backbone, plan: Plan) -> bytes:

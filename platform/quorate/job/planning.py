@@ -41,5 +41,5 @@ def _refusal(resources: Resources, job: Job) -> str:
 
 def without_backbone(job: Job, plan: Plan, error: BackboneError) -> SpecError:
     """The error for a frozen network that is not available; it points to the members that use its features."""
-    names = dict.fromkeys(task.member for task in plan.tasks if task.params.frozen_backbone == error.backbone)
+    names = dict.fromkeys(task.member for task in plan.tasks if error.backbone in task.params.frozen_backbones)
     return job.error(*((("members", name, "features"), str(error)) for name in names))

@@ -188,4 +188,4 @@ def _best_epoch(history: Sequence[dict[str, float]], metric: Any) -> int:
 
 
 def _asks(tasks: Sequence[FitTask], feature: Any) -> bool:
-    return any(task.params.frozen_backbone == feature.backbone for task in tasks)
+    return any(feature.backbone in task.params.frozen_backbones for task in tasks)

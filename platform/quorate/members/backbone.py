@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -73,6 +74,13 @@ class Backbone(Spec):
             raise ValueError(f"{weights} is not a file")
         return weights
 
+    @property
+    def trained_side(self) -> int | None:
+        """The side in pixels of the images that timm's weights were trained on; None if that is not known."""
+        kind = ARCHS.get(self.arch)
+        side: int | None = kind.trained_side(kind.Params(kind=self.arch))
+        return side
+
     def numerics(self, shape: tuple[int, int, int]) -> Numerics:
         """The settings that, besides weights and images, determine the exact vectors for images of `shape` (H, W,
         C)."""
@@ -122,6 +130,13 @@ def check_backbone(backbone: Backbone, signature: Signature) -> Signature:
     if isinstance(backbone.weights, Path):
         prepare(backbone, signature.shape)
     return vectors(width)
+
+
+def check_backbones(backbones: Sequence[Backbone], signature: Signature) -> Signature:
+    """Return the signature of the joined vectors, or `signature` if there are no backbones; see `check_backbone`."""
+    if not backbones:
+        return signature
+    return vectors(sum(check_backbone(backbone, signature).size for backbone in backbones))
 
 
 def vectors(width: int) -> TableSignature:
@@ -211,6 +226,17 @@ class Extractor:
             at += len(batch)
         return matrix
 
+    def core_seconds(self, images: Images) -> float:
+        """Measure the processor time for one of `images` on one core, as in a job."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            begun = time.process_time()
+            self(images)
+            return (time.process_time() - begun) / len(images)
+        finally:
+            torch.set_num_threads(threads)
+
     @functools.cached_property
     def ready(self) -> tuple[nn.Module, Standardizer]:
         """The network on its device, and the standardizer of its pixels.
@@ -224,7 +250,7 @@ class Extractor:
         return network, _standardizer(network, self.shape[2])
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=16)
 def extractor(backbone: Backbone, shape: tuple[int, int, int], weights: bytes, numerics: Numerics) -> Extractor:
     """Return one shared network for all members and tasks of a process that use it."""
     return Extractor(backbone, shape, weights, numerics)

@@ -1,10 +1,10 @@
-"""Feature vectors from a frozen network for a classical member, scaled with statistics of its training rows."""
+"""Feature vectors from frozen networks for a classical member, scaled with statistics of its training rows."""
 
 from __future__ import annotations
 
 import weakref
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,37 +33,44 @@ fold."""
 
 
 class BackboneFeatures:
-    """Pooled features of a frozen network, scaled."""
+    """Pooled features of one or several frozen networks, joined and scaled."""
 
     cardinalities: tuple[int, ...] = ()
 
-    def __init__(self, extract: Extractor, signature: ImageSignature, *, scaler: Any, width: int) -> None:
-        self.extract, self.signature, self.scaler, self.width = extract, signature, scaler, width
+    def __init__(self, extracts: Sequence[Extractor], signature: ImageSignature, *, scaler: Any, width: int) -> None:
+        self.extracts, self.signature, self.scaler, self.width = tuple(extracts), signature, scaler, width
 
     def __call__(self, x: Inputs) -> Matrix:
-        return self._scaled(vectors_of(x, self.extract))
+        return self._scaled(_joined(x, self.extracts))
 
     def save(self, folder: Path) -> dict[str, Any]:
         import skops.io  # imports every estimator of scikit-learn: seconds
 
-        (folder / _WEIGHTS).write_bytes(self.extract.weights)
+        saved = []
+        for number, extract in enumerate(self.extracts):
+            (folder / _weights_file(number)).write_bytes(extract.weights)
+            backbone = extract.backbone.model_copy(update={"weights": "hub"})  # the saved file has the weights
+            saved.append(
+                {"backbone": backbone.model_dump(mode="json"), "memory_format": extract.numerics.memory_format}
+            )
         if self.scaler is not None:
             skops.io.dump(self.scaler, folder / _SCALER, compression=zipfile.ZIP_DEFLATED, compresslevel=1)
-        backbone = self.extract.backbone.model_copy(update={"weights": "hub"})  # the saved file has the weights
+        first, *others = saved
         return {
             "input": self.signature.to_json(),
-            "backbone": backbone.model_dump(mode="json"),
-            "memory_format": self.extract.numerics.memory_format,
+            **first,
+            **({"others": others} if others else {}),
             "scaled": self.scaler is not None,
             "width": self.width,
         }
 
     def on(self, device: Device) -> BackboneFeatures:
         """Return the same features, computed on this device."""
-        before = self.extract
-        numerics = replace(before.numerics, device=device)
-        extract = extractor(before.backbone, before.shape, before.weights, numerics)
-        return BackboneFeatures(extract, self.signature, scaler=self.scaler, width=self.width)
+        there = [
+            extractor(one.backbone, one.shape, one.weights, replace(one.numerics, device=device))
+            for one in self.extracts
+        ]
+        return BackboneFeatures(there, self.signature, scaler=self.scaler, width=self.width)
 
     def _scaled(self, x: Matrix) -> Matrix:
         if self.scaler is None:
@@ -75,19 +82,22 @@ class BackboneFeatures:
 
 
 def fit_any_features(
-    x: Inputs, backbone: Backbone | None, *, standardize: Scheme, encoding: Encoding, context: TaskContext
+    x: Inputs, backbones: Sequence[Backbone], *, standardize: Scheme, encoding: Encoding, context: TaskContext
 ) -> Features:
-    """Create the features of the training rows `x`: vectors from a backbone if there is one, otherwise pixels or
-    columns."""
-    if backbone is None:
+    """Create the features of the training rows `x`: joined vectors of the backbones if there are any, otherwise pixels
+    or columns."""
+    if not backbones:
         return fit_features(x, standardize=standardize, encoding=encoding)
     assert not isinstance(x, Table), "inputs are checked earlier"
-    extract = extractor(backbone, x.shape, _weights_for(x, backbone, context), backbone.numerics(x.shape))
-    matrix = vectors_of(x, extract)
-    scaler, width = _fit_scaler(matrix, standardize), extract.width
+    extracts = [
+        extractor(backbone, x.shape, _weights_for(x, backbone, context), backbone.numerics(x.shape))
+        for backbone in backbones
+    ]
+    matrix = _joined(x, extracts)
+    scaler, width = _fit_scaler(matrix, standardize), matrix.shape[1]
     if scaler is not None:
         width = scaler.transform(matrix[:1]).shape[1]
-    return BackboneFeatures(extract, x.signature, scaler=scaler, width=width)
+    return BackboneFeatures(extracts, x.signature, scaler=scaler, width=width)
 
 
 def load_any_features(folder: Path, saved: Mapping[str, Any]) -> Features:
@@ -101,17 +111,38 @@ def load_any_features(folder: Path, saved: Mapping[str, Any]) -> Features:
         raise ValueError(
             "the saved features are inconsistent: they have a backbone, which requires images, but the input is a table"
         )
+    extracts = [
+        _load_extractor(folder / _weights_file(number), one, signature)
+        for number, one in enumerate([saved, *saved.get("others", ())])
+    ]
+    scaler = skops.io.load(folder / _SCALER, trusted=list(_TRUSTED)) if saved["scaled"] else None
+    width = sum(extract.width for extract in extracts)
+    if scaler is not None:
+        width = scaler.transform(np.zeros((1, width), np.float32)).shape[1]
+    if width != saved["width"]:
+        raise ValueError(f"the saved features are inconsistent: {width} numbers instead of {saved['width']}")
+    return BackboneFeatures(extracts, signature, scaler=scaler, width=width)
+
+
+def _weights_file(number: int) -> str:
+    """The name of the weights file of a member's first, second, ... network (from 0)."""
+    return _WEIGHTS if number == 0 else f"backbone-{number + 1}.safetensors"
+
+
+def _load_extractor(weights: Path, saved: Mapping[str, Any], signature: ImageSignature) -> Extractor:
     backbone = Backbone.model_validate({**saved["backbone"], "gpus": 0})
     numerics = backbone.numerics(signature.shape)
     if "memory_format" in saved:  # older files lack it and use the architecture's format
         numerics = replace(numerics, memory_format=saved["memory_format"])
-    extract = extractor(backbone, signature.shape, (folder / _WEIGHTS).read_bytes(), numerics)
+    extract = extractor(backbone, signature.shape, weights.read_bytes(), numerics)
     _ = extract.ready  # reject weights that do not fit here, not at the first prediction
-    scaler = skops.io.load(folder / _SCALER, trusted=list(_TRUSTED)) if saved["scaled"] else None
-    width = extract.width if scaler is None else scaler.transform(np.zeros((1, extract.width), np.float32)).shape[1]
-    if width != saved["width"]:
-        raise ValueError(f"the saved features are inconsistent: {width} numbers instead of {saved['width']}")
-    return BackboneFeatures(extract, signature, scaler=scaler, width=width)
+    return extract
+
+
+def _joined(x: Inputs, extracts: Sequence[Extractor]) -> Matrix:
+    """Return the vectors of all networks for each row, side by side."""
+    matrices = [vectors_of(x, extract) for extract in extracts]
+    return matrices[0] if len(matrices) == 1 else np.hstack(matrices)
 
 
 def vectors_of(x: Inputs, extract: Extractor) -> Matrix:

@@ -1,4 +1,4 @@
-"""Several frozen networks in a job file, of which the job uses the best."""
+"""Several frozen networks in a job file: the job uses the best of them, or a member uses all of them together."""
 
 from __future__ import annotations
 
@@ -44,16 +44,33 @@ class BestBackbones(KindParams):
         return tuple(dict.fromkeys(sized))
 
 
+class JoinedBackbones(KindParams):
+    """Several frozen networks whose feature vectors are joined to one."""
+
+    kind: Literal["joined"] = "joined"
+    of: tuple[Annotated[Backbone, BeforeValidator(_candidate, json_schema_input_type=str | Backbone)], ...] = Field(
+        min_length=2
+    )
+    """The networks: `timm/NAME`, weights files that are named after their architecture, or mappings as for a single
+    network."""
+
+
 def _one_or_several(value: object, info: ValidationInfo) -> object:
-    if value is None or isinstance(value, Backbone | BestBackbones):
+    if value is None or isinstance(value, Backbone | BestBackbones | JoinedBackbones):
         return value
     given = {"arch": value} if isinstance(value, str) else value
     if not isinstance(given, Mapping):
         raise ValueError("should be a mapping of keys to values, or timm/NAME")
-    several = "kind" in given
-    if several and given["kind"] != "best":
-        raise ValueError(f"kind: {given['kind']!r} is not known; write `kind: best`, or leave kind out for one network")
-    model: type[Backbone | BestBackbones] = BestBackbones if several else Backbone
+    models: dict[object, type[Backbone | BestBackbones | JoinedBackbones]] = {
+        None: Backbone,
+        "best": BestBackbones,
+        "joined": JoinedBackbones,
+    }
+    if (kind := given.get("kind")) not in models:
+        raise ValueError(
+            f"kind: {kind!r} is not known; write `kind: best` or `kind: joined`, or leave kind out for one network"
+        )
+    model = models[kind]
     try:
         return model.model_validate(given, context=info.context)
     except ValidationError as error:  # of the branch that is meant, not of both
@@ -61,7 +78,7 @@ def _one_or_several(value: object, info: ValidationInfo) -> object:
 
 
 FrozenNetworks = Annotated[
-    Backbone | BestBackbones,
-    BeforeValidator(_one_or_several, json_schema_input_type=str | Backbone | BestBackbones),
+    Backbone | BestBackbones | JoinedBackbones,
+    BeforeValidator(_one_or_several, json_schema_input_type=str | Backbone | BestBackbones | JoinedBackbones),
 ]
-"""A frozen network, only its name to use the defaults, or the best of several."""
+"""A frozen network, only its name to use the defaults, the best of several, or several together."""

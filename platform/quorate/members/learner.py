@@ -20,7 +20,7 @@ from quorate.data.weighting import WeightingParams, Weights, balanced_rows, row_
 from quorate.members import backbone
 from quorate.members.backbone_features import BackboneFeatures, fit_any_features, load_any_features
 from quorate.members.base import Member, Proba, read_header, write_header
-from quorate.members.best_backbones import BestBackbones, FrozenNetworks
+from quorate.members.best_backbones import BestBackbones, FrozenNetworks, JoinedBackbones
 from quorate.training.context import Device, Hardware, Numerics, TaskContext
 
 MODEL = "model.skops"
@@ -44,8 +44,10 @@ class LearnerParams(WeightingParams):
     fold in the training (`target`; Micci-Barreca, 2001)."""
 
     @property
-    def frozen_backbone(self) -> backbone.Backbone | None:
-        return self.features if isinstance(self.features, backbone.Backbone) else None
+    def frozen_backbones(self) -> tuple[backbone.Backbone, ...]:
+        if isinstance(self.features, JoinedBackbones):
+            return self.features.of
+        return (self.features,) if isinstance(self.features, backbone.Backbone) else ()
 
     @property
     def best_backbones(self) -> BestBackbones | None:
@@ -120,8 +122,7 @@ class Learner(Member):
 
     @classmethod
     def numerics(cls, params: LearnerParams, *, signature: Signature, rows: int, hardware: Hardware) -> Numerics:
-        network = params.frozen_backbone
-        seen = signature if network is None else backbone.check_backbone(network, signature)
+        seen = backbone.check_backbones(params.frozen_backbones, signature)
         check_scheme(params.standardize, seen)
         if params.many_categories != "rare" and seen.kind != "table":
             raise ValueError(f"many_categories works only with tables, but the data are {seen}; remove it")
@@ -152,7 +153,7 @@ class Learner(Member):
             self.features, x = fit_target_features(train, standardize=p.standardize, encoding=self.encoding, seed=seed)
             return x
         self.features = fit_any_features(
-            train.x, p.frozen_backbone, standardize=p.standardize, encoding=self.encoding, context=context
+            train.x, p.frozen_backbones, standardize=p.standardize, encoding=self.encoding, context=context
         )
         return self.features(train.x)
 

@@ -11,7 +11,6 @@ from pydantic import BaseModel
 
 from quorate.data.dataset import Dataset
 from quorate.data.folds import Fold
-from quorate.members.backbone import Backbone
 from quorate.registry import KindParams, own_reference
 from quorate.registry.own_code import source_digest
 from quorate.spec import JobSpec
@@ -77,7 +76,7 @@ def assets_of(spec: JobSpec) -> dict[str, bytes]:
     """The content of each file that a member's parameters name, by path."""
     copies = [params.of_copy(copy) for params in spec.members.values() for copy in range(params.copies)]
     values = [value for params in copies for _, value in params]
-    values += [backbone.weights for backbone in values if isinstance(backbone, Backbone)]
+    values += [backbone.weights for params in copies for backbone in params.frozen_backbones]
     paths = {value for value in values if isinstance(value, Path)}
     return {str(path): path.read_bytes() for path in paths}
 

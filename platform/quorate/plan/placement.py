@@ -9,7 +9,7 @@ from typing import Any
 
 from quorate.data.signature import Signature
 from quorate.errors import UserError
-from quorate.members.backbone import check_backbone
+from quorate.members.backbone import check_backbones
 from quorate.plan.groups import NodeGroup, Places, best_first, binding, with_labels
 from quorate.plan.tasks import FeatureTask, FitTask, Plan, Resources
 from quorate.registry import MEMBERS
@@ -83,7 +83,7 @@ def place(
             f"{' or on '.join(str(group.hardware) for group in others)}; `needs` selects other nodes"
         )
     hardware = tuple(group.hardware for group in same)
-    seen = signature if params.frozen_backbone is None else check_backbone(params.frozen_backbone, signature)
+    seen = check_backbones(params.frozen_backbones, signature)
     estimate = kind.memory_use(params, signature=seen, rows=max(rows), n_classes=n_classes, numerics=chosen[0])
     share = accelerator_memory = None
     if given.gpus == "auto" and resources.gpus and not resources.shared:
@@ -147,9 +147,9 @@ def without_place(spec: JobSpec, places: Places) -> dict[str, Resources]:
             _nodes(name, params, places, accelerated=kind.accelerated)
         except NoPlaceError as error:
             lacking[name] = error.resources
-        backbone = params.frozen_backbone
-        if backbone is not None and not places.groups_for(features := Resources(1, backbone.gpus)):
-            lacking[name] = features
+        for backbone in params.frozen_backbones:
+            if not places.groups_for(features := Resources(1, backbone.gpus)):
+                lacking[name] = features
     return lacking
 
 

@@ -12,7 +12,7 @@ from quorate.data.weighting import check_weighting
 from quorate.members.backbone import (
     Backbone,
     backbone_memory,
-    check_backbone,
+    check_backbones,
     identity_of_backbone,
     image_seconds,
 )
@@ -51,7 +51,7 @@ def make_plan(spec: JobSpec, context: JobData, places: Places, *, first_fold: in
         for name, params in spec.members.items()
         for task in _tasks(spec, name, params, context, folds, places, notes)
     )
-    backbones = dict.fromkeys(filter(None, (task.params.frozen_backbone for task in tasks)))
+    backbones = dict.fromkeys(backbone for task in tasks for backbone in task.params.frozen_backbones)
     tasks, extractions = with_memory(tasks, tuple(_feature_tasks(backbones, context, places)))
     return Plan(tasks, context, extractions, tuple(dict.fromkeys(notes)))
 
@@ -199,12 +199,13 @@ def _resolve(name: str, params: MemberParams, context: JobData, places: Places) 
         raise PlanError(name, str(error)) from error
     try:
         placement = place(name, params, places, signature=signature, rows=rows, n_classes=data.n_classes)
-        params, backbone = placement.params, params.frozen_backbone
-        seen = signature if backbone is None else check_backbone(backbone, signature)
+        params, backbones = placement.params, params.frozen_backbones
+        seen = check_backbones(backbones, signature)
         cost = kind.cost(params, signature=seen, rows=rows[0], n_classes=data.n_classes)
-        if backbone is not None:
+        if backbones:
             assert isinstance(signature, ImageSignature), "a backbone requires images"
-            own["features"] = identity_of_backbone(backbone, signature.shape)
+            each = [identity_of_backbone(backbone, signature.shape) for backbone in backbones]
+            own["features"] = each[0] if len(each) == 1 else each
         if isinstance(signature, TableSignature):
             own["columns"] = features.VERSION
         if (from_hub := hub_weights_of(params, signature)) is not None:

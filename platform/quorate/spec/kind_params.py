@@ -137,9 +137,9 @@ class MemberParams(KindParams):
         return None
 
     @property
-    def frozen_backbone(self) -> Any:
-        """The frozen network (`members.backbone.Backbone`) whose feature vectors the member learns from, or None."""
-        return None
+    def frozen_backbones(self) -> tuple[Any, ...]:
+        """The frozen networks (`members.backbone.Backbone`) whose feature vectors the member learns from."""
+        return ()
 
     @property
     def best_backbones(self) -> Any:

@@ -61,6 +61,11 @@ class Architecture:
         """Where a hub has weights for these parameters; None if that is not known. Nobody is asked."""
         return None
 
+    @staticmethod
+    def trained_side(params: Any) -> int | None:
+        """The side in pixels of the images that pretrained weights were trained on; None if that is not known."""
+        return None
+
 
 class Augmentation:
     """A kind of augmentation: `apply(params, pixels, generator, *, shared)` varies a batch of uint8 images."""

@@ -61,6 +61,12 @@ class Timm(Architecture):
         return HubWeights(f"{constants.ENDPOINT}/{repository}", Path(constants.HF_HUB_CACHE), cached)
 
     @staticmethod
+    def trained_side(params: TimmParams) -> int | None:
+        """The side in pixels of the images that timm's weights were trained on."""
+        config = timm.get_pretrained_cfg(params.kind.removeprefix("timm/"))
+        return None if config is None else min(config.input_size[1:])
+
+    @staticmethod
     def build(params: TimmParams, *, shape: tuple[int, int, int], n_classes: int, dropout: float) -> nn.Module:
         return _create(params, shape, n_classes, dropout, pretrained=False)
 
