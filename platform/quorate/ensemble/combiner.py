@@ -54,8 +54,8 @@ class Combiner(ABC, Generic[P_co]):
         if "fit" in vars(cls) and "fit_dependent" not in vars(cls) and cls.fit_dependent is not Combiner.fit_dependent:
             base = cls.__mro__[1].__name__
             raise TypeError(
-                f"{cls.__name__} overrides fit, which a job does not call, because {base} has a fit_dependent; override "
-                "fit_dependent(self, *, proba, y, seed, dependence) instead"
+                f"{cls.__name__} overrides fit, which a job does not call, because {base} has a fit_dependent; "
+                "override fit_dependent(self, *, proba, y, seed, dependence) instead"
             )
 
     @abstractmethod

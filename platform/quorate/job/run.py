@@ -136,9 +136,7 @@ def run_job(
             if made.ensemble.assembly.reason:
                 console.print(made.ensemble.assembly.reason, style="yellow", markup=False, highlight=False)
             outcome = JobOutcome.of(made, work, production, growth)
-            return finish(
-                outcome, folder, results, tracker, closing, console, started=started, pictures=options.pictures
-            )
+            return finish(outcome, folder, trainer, closing, console, started=started, pictures=options.pictures)
 
 
 def _with_backbones(
