@@ -32,7 +32,7 @@ from quorate.runs.leaderboard import (
     StoppedTask,
     UncountedMember,
 )
-from quorate.spec import ExecutionSpec, Job, JobSpec, QuorumSpec
+from quorate.spec import Job, JobSpec, QuorumSpec
 from quorate.training.curves import with_labels
 
 PICTURES, TRAIN_DEV = "pictures", "train_dev"
@@ -128,8 +128,8 @@ def open_executor(
     budget, spec = closing.budget, job.spec
     closing.measure("local", (budget.used() if budget is not None else 0.0) - opening)
     several = any(task.resources.workers[0] > 1 for task in plan.runs)
-    if place.starts_ray and not several and closing.is_too_short_for_ray(workers(plan, place.slots, spec.execution)):
-        say("the budget is short, so the members are trained in this process, without Ray")
+    if place.starts_ray and not several and closing.is_too_short_for_ray(workers(plan, place.slots, spec)):
+        say("starting Ray would take more time than it saves, so the members are trained in this process, without Ray")
         place.stay_in_this_process()
     executor = place.executor()
     if budget is not None:
@@ -156,9 +156,11 @@ def seconds_after_training(spec: JobSpec, plan: Plan, budget: Budget, closing: C
     return SAFETY * combining + _REUSED * reused + rest
 
 
-def workers(plan: Plan, slots: Callable[[Resources], int], spec: ExecutionSpec) -> int:
-    """Maximum number of fit tasks of the plan that run at the same time."""
-    return min(len(plan.runs), spec.workers or len(plan.runs), *(slots(task.resources) for task in plan.runs))
+def workers(plan: Plan, slots: Callable[[Resources], int], spec: JobSpec) -> int:
+    """Maximum number of fit tasks that run at the same time; a job that grows has more tasks than its plan."""
+    room = [slots(task.resources) for task in plan.runs]
+    limits = [spec.execution.workers, None if spec.grow else len(plan.runs)]
+    return min([*room, *(limit for limit in limits if limit is not None)])
 
 
 def train_dev_seconds(plan: Plan) -> float:
