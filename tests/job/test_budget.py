@@ -406,5 +406,5 @@ def test_a_job_with_little_time_is_trained_in_this_process(here: Here, monkeypat
     again = Here(here.folder / "again")
     board = again.run(QUICK, "execution.executor=ray", "execution.budget=10m")
 
-    assert "the members are trained in this process, without Ray" in again.said
+    assert "the job runs in this process, without Ray" in again.said
     assert board["oof_sha256"] == plain["oof_sha256"]
