@@ -94,7 +94,28 @@ def test_neighbours_that_are_nearly_equal_are_found_without_a_column_that_names_
 
     ratio = neighbour_distance(frame, y)
     assert ratio is not None and ratio < ALIKE and hint.key is None
-    assert "rows next to each other are alike" in hint.note and "`data.groups` or `data.time`" in hint.note
+    assert "rows next to each other are alike" in hint.note and "name it in `data.groups` or `data.time`" in hint.note
+
+
+def test_rows_that_occur_twice_are_copies_unless_their_columns_have_few_values(hints: Hints) -> None:
+    frame, y = shuffled()
+    twice = np.random.default_rng(1).permutation(np.arange(400) % 300)
+
+    (hint,) = hints(frame.iloc[twice].reset_index(drop=True), y[twice])
+
+    assert (
+        hint.key is None and "100 of 400 rows repeat an earlier row" in hint.note and "remove the copies" in hint.note
+    )
+    assert hints(frame.round(0), y) == ()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [np.inf, 1e300])
+def test_infinite_and_huge_numbers_are_not_compared(hints: Hints, value: float) -> None:
+    frame, y = shuffled()
+    frame["huge"] = frame["a"] * value
+
+    assert hints(frame, y) == ()
 
 
 def test_text_alone_and_few_rows_cannot_be_compared() -> None:

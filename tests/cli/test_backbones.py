@@ -80,7 +80,7 @@ def test_networks_are_named_by_files_and_pairs_and_those_of_a_job(backbones: Com
         (("pets", "resnet19"), "timm has no model 'resnet19'"),
         (("pets", "missing.safetensors"), "missing.safetensors is not a file"),
         (("pets", "resnet18", "--hub", "sometimes"), "--hub is 'sometimes'; choose never, allow, fit-only"),
-        (("pets", "resnet18", "--hub", "never"), "QUORATE_HUB=never forbids asking"),
+        (("pets", "resnet18", "--hub", "never"), "--hub or QUORATE_HUB forbids asking"),
     ],
 )
 def test_what_cannot_be_ranked_is_refused_with_the_fix(

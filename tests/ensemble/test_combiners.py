@@ -201,3 +201,20 @@ def test_calibrated_kinds_beat_the_mean_and_need_no_further_temperature(kind, sa
 def test_rounds_of_greedy_selection_are_bounded(rounds):
     with pytest.raises(ValidationError, match="rounds"):
         COMBINERS.get("calibrated_greedy").Params(rounds=rounds)
+
+
+@pytest.mark.parametrize("kind", ["weighted", "mean", "diverse_greedy"])
+def test_a_subclass_that_overrides_only_the_fit_that_a_job_does_not_call_is_refused(kind):
+    base = COMBINERS.get(kind)
+
+    with pytest.raises(TypeError, match=rf"Mine overrides fit, .*{base.__name__} has .* override fit_dependent\("):
+
+        class Mine(base):
+            def fit(self, *, proba, y, seed):
+                raise AssertionError("nobody calls it")
+
+    class Good(base):
+        def fit_dependent(self, *, proba, y, seed, dependence):
+            return super().fit_dependent(proba=proba, y=y, seed=seed, dependence=dependence)
+
+    assert issubclass(Good, base)

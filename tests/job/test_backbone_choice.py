@@ -11,6 +11,9 @@ from safetensors.torch import load_file, save_file
 from tests.features import job, write_weights
 from tests.jobs import Here
 
+from quorate.job.budget import ClosingTime
+from quorate.job.run import JobFailed
+from quorate.plan import planner
 from quorate.spec import load_job
 from quorate.spec.file import SpecError
 
@@ -129,3 +132,23 @@ def test_the_report_shows_the_ranking_and_who_uses_what(networks, tmp_path):
     ), "the best first"
     assert section.count('<td class="wrap">logistic</td>') == 1
     assert "would choose the same networks without its validation rows" in section
+
+
+def test_features_that_do_not_fit_into_the_budget_are_not_begun(networks, tmp_path, asked, monkeypatch):
+    monkeypatch.setattr(planner, "image_seconds", lambda backbone, shape: 100.0)
+
+    with pytest.raises(JobFailed, match=r"the features of no network .* it takes about .* s were left for training"):
+        Here(tmp_path).run(choosing(networks, keep=1), "execution.budget=10m")
+
+    assert asked == []
+
+
+def test_features_are_computed_in_this_process_if_starting_ray_takes_too_long(networks, tmp_path, monkeypatch):
+    monkeypatch.setattr(ClosingTime, "is_too_short_for_ray", lambda ending, workers: True)
+    monkeypatch.delattr("quorate.execution.workplace.start_ray")
+    here = Here(tmp_path)
+
+    board = here.run(choosing(networks, keep=1), "execution.budget=10m", "execution.executor=ray")
+
+    assert len(board["members"]) == 1
+    assert here.said.count("the job runs in this process, without Ray") == 1

@@ -12,17 +12,18 @@ import pytest
 from rich.console import Console
 from tests.execution import odd_members  # noqa: F401  (registers a kind)
 from tests.jobs import NET, SMALL, Here
-from tests.tiny import plan_of, spec_of, tiny_data
+from tests.tiny import LAPTOP, alone, plan_of, spec_of, tiny_data, two_folds
 
 from quorate.bundle import Bundle
 from quorate.execution import interim
 from quorate.execution.budget import Agenda, Budget
 from quorate.execution.events import Event, Failed, OutOfTime, SoFar
 from quorate.job import budget as budgeting
-from quorate.job.budget import ClosingTime, turnout
+from quorate.job.budget import ClosingTime, turnout, workers
 from quorate.job.progress import JobProgress
 from quorate.job.run import JobFailed
-from quorate.plan.tasks import Plan
+from quorate.plan.planner import make_plan
+from quorate.plan.tasks import JobData, Plan
 from quorate.registry import DATASETS
 from quorate.report.leaderboard import as_table
 from quorate.results.results import Fit
@@ -385,6 +386,17 @@ def test_ray_is_not_started_where_it_would_take_more_time_than_its_workers_save(
     assert ending.is_too_short_for_ray(workers) is here
 
 
+@pytest.mark.parametrize(
+    ("job", "expected"), [("grow: true", 3), ("grow: true\nexecution: {workers: 2}", 2), ("grow: false", 2)]
+)
+def test_a_job_that_grows_uses_more_workers_than_its_own_members_need(job: str, expected: int) -> None:
+    rows = tiny_data()
+    spec = spec_of(f"{job}\ndata: digits\nmembers: {{a: {{kind: logistic}}}}\n")
+    plan = make_plan(spec, JobData(rows, None, two_folds(len(rows))), alone(LAPTOP))
+
+    assert workers(plan, lambda resources: 3, spec) == expected
+
+
 def test_a_job_with_little_time_is_trained_in_this_process(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ClosingTime, "is_too_short_for_ray", lambda ending, workers: True)
     plain = here.run(QUICK)
@@ -394,5 +406,5 @@ def test_a_job_with_little_time_is_trained_in_this_process(here: Here, monkeypat
     again = Here(here.folder / "again")
     board = again.run(QUICK, "execution.executor=ray", "execution.budget=10m")
 
-    assert "the members are trained in this process, without Ray" in again.said
+    assert "the job runs in this process, without Ray" in again.said
     assert board["oof_sha256"] == plain["oof_sha256"]

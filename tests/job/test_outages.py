@@ -44,7 +44,7 @@ def test_an_outage_is_reported_once_and_its_end_too() -> None:
 
     begin, end = said
     assert begin == (
-        "s3://bucket/x: the store is unavailable: it does not answer. Training goes on, and results are written when "
+        "s3://bucket/x: the store is unavailable: it does not answer. Training goes on, and the rest is done when "
         "the store answers again; the job waits for up to 10 min"
     )
     assert end.startswith("the store answers again after ")

@@ -17,8 +17,11 @@ from obstore.exceptions import GenericError
 from tests.jobs import Here
 from tests.object_stores import ObjectServer, object_server
 
-from quorate.job import outages
-from quorate.store import open_store
+from quorate.bundle import Bundle
+from quorate.job import additions, outages
+from quorate.plan.portfolio import PortfolioEntry
+from quorate.results.results import BlobFile, Results
+from quorate.store import StoreUnavailable, open_store
 from quorate.store.collection import take_inventory
 
 JOB: dict[str, Any] = {
@@ -72,6 +75,40 @@ def test_a_job_waits_for_a_store_that_is_away_for_a_while(
     assert board["tasks"]["trained"] == whole(here.store) == 6
     assert f"{here.store}: the store is unavailable: it answers 503 Service Unavailable. Training goes on" in here.said
     assert len(re.findall("the store answers again after", here.said)) == 1
+
+
+def test_a_growing_job_waits_for_its_store_while_it_looks_for_additions_and_packs_the_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given: a store that does not answer the first look at an addition, nor the first reads at the end
+    entry = PortfolioEntry(name="entry", source="a test", params={"kind": "naive_bayes", "smoothing": 1.0})
+    monkeypatch.setattr(additions, "portfolio", lambda signature, rows: (entry,))
+    monkeypatch.setattr(outages, "_PAUSE_SECONDS", 0.0)
+    here, missed = Here(tmp_path), list[str]()
+
+    def gone_once(owner: type, name: str, *, member: str | None = None) -> None:
+        real = getattr(owner, name)
+
+        def method(self: Any, *arguments: Any) -> Any:
+            if name not in missed and (member is None or arguments[0].member == member):
+                missed.append(name)
+                raise StoreUnavailable(None, "the store is unavailable: it does not answer", here.store)
+            return real(self, *arguments)
+
+        monkeypatch.setattr(owner, name, method)
+
+    gone_once(Results, "find", member="entry")
+    gone_once(BlobFile, "copy")
+    gone_once(Results, "size")
+
+    # when
+    board = here.run(JOB | {"members": {"bayes": {"kind": "naive_bayes"}}, "grow": True}, "execution.budget=1h")
+
+    # then
+    assert missed == ["find", "copy", "size"]
+    assert [row["name"] for row in board["growth"]["tried"]] == ["entry"]
+    assert here.said.count("the store answers again after") == 3
+    assert Bundle.load(here.newest_run() / "bundle").manifest.members
 
 
 @contextmanager

@@ -30,11 +30,11 @@ class SilentHub:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
 
-    def was_asked(self) -> bool:
-        self._socket.settimeout(0)
+    def was_asked(self, *, within: float = 0.0) -> bool:
+        self._socket.settimeout(within)
         try:
             self._socket.accept()[0].close()
-        except BlockingIOError:
+        except (BlockingIOError, TimeoutError):
             return False
         return True
 
@@ -49,6 +49,7 @@ def silent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SilentHu
     monkeypatch.setattr(constants, "ENDPOINT", server.url)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(hub, "SECONDS", 0.3)
+    monkeypatch.setattr(hub, "_problems", {})
     monkeypatch.delenv("QUORATE_HUB", raising=False)
     yield server
     server.close()
@@ -76,6 +77,20 @@ def test_a_silent_hub_is_an_error_with_the_fix_after_the_time_limit(silent: Sile
     assert silent.was_asked()
 
 
+def test_a_silent_hub_is_asked_once_for_all_networks_and_again_after_a_pause(
+    silent: SilentHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert hub_problem(f"{silent.url}/one") == "does not answer"
+    assert silent.was_asked(within=5)
+
+    assert hub_problem(f"{silent.url}/another") == "does not answer"
+    assert not silent.was_asked()
+
+    monkeypatch.setattr(hub, "_PAUSE_SECONDS", 0.0)
+    assert hub_problem(f"{silent.url}/one") == "does not answer"
+    assert silent.was_asked(within=5)
+
+
 def test_the_time_limit_leaves_two_seconds_of_ten_for_the_rest() -> None:
     assert hub.SECONDS <= 8
 
@@ -94,7 +109,7 @@ def test_weights_in_the_cache_are_used_without_asking_anybody(silent: SilentHub,
 
 @pytest.mark.parametrize("policy", ["never", "fit-only"])
 def test_nobody_is_asked_where_the_policy_forbids_it(silent: SilentHub, policy: str) -> None:
-    with hub_asked_by_command(policy), pytest.raises(HubError, match="QUORATE_HUB=never forbids asking"):
+    with hub_asked_by_command(policy), pytest.raises(HubError, match="--hub or QUORATE_HUB forbids asking"):
         from_hub(ARCH, shape=SHAPE, n_classes=2, dropout=0.0)
 
     assert not silent.was_asked()

@@ -66,20 +66,23 @@ def inspect_table(source: DataLocation, label: str | None = None) -> Fingerprint
     columns = tuple(_column(frame[column]) for column in frame if column != name)
     features = [column.name for column in columns if not column.ignore]
     if not features:
-        ignored = "; ".join(f"{column.name}: {column.ignore}" for column in columns)
-        raise UserError(f"{source.train} has no usable feature besides the label {name!r} ({ignored or 'none'})")
+        ignored = "; ".join(f"{column.name}: {column.ignore}" for column in columns) or "it is the only column"
+        raise UserError(f"{source.train} has no usable feature besides the label {name!r} ({ignored})")
     if test is not None and (lacking := [column for column in features if column not in test]):
         raise UserError(
             f"{source.test} lacks the columns {', '.join(lacking[:5])} of {source.train}; choose another "
             "test table with --test"
         )
-    hints = split_hints(frame, y, columns)
+    repeats = repeats_of(
+        _hashes(frame[features]), y.astype(np.int64), None if test is None else _hashes(test[features])
+    )
+    hints = split_hints(frame, y, columns, copies=repeats.train)
     return Fingerprint(
         source,
         classes,
         None if test is None else len(test),
         sum(_bytes(path) for path in (source.train, source.test) if path),
-        repeats_of(_hashes(frame[features]), y.astype(np.int64), None if test is None else _hashes(test[features])),
+        repeats,
         TableFacts(name, guess, columns, separator, hints),
         notes=notes + tuple(hint.note for hint in hints),
     )

@@ -1,5 +1,5 @@
 """Look for signs that the rows of a table depend on each other: identifiers that repeat, ordered dates, alike
-neighbours."""
+neighbours, copies."""
 
 from __future__ import annotations
 
@@ -29,12 +29,20 @@ ALIKE = 0.7
 """Neighbours count as alike if their mean squared distance is below this fraction of that of random rows of one class.
 It is about 1 for rows in random order: .96 to 1.04 on Adult, letter, satellite, dna and vehicle. An assumption, not a
 measurement."""
+COPIES = 0.05
+"""Minimum fraction of rows that repeat an earlier row, for a hint. An assumption, not a measurement."""
 _PAIRS, _FEWEST_PAIRS = 5_000, 100
 """Maximum and minimum number of pairs of rows to compare. Assumptions, not measurements."""
 
+_HUGE = 1e100
+"""Columns with larger numbers are not compared, because their squares would overflow."""
 
-def split_hints(frame: pd.DataFrame, y: NDArray[np.int64], columns: Sequence[ColumnFacts]) -> tuple[SplitHint, ...]:
-    """The signs in a table with these labels (N,); `columns` are those of the frame besides the label."""
+
+def split_hints(
+    frame: pd.DataFrame, y: NDArray[np.int64], columns: Sequence[ColumnFacts], *, copies: int
+) -> tuple[SplitHint, ...]:
+    """The signs in a table with these labels (N,); `columns` are those of the frame besides the label, and `copies` is
+    the number of rows that repeat an earlier one."""
     found = [*_groups(frame, columns), *_times(frame, columns)]
     features = [column.name for column in columns if not column.ignore]
     if not found and (ratio := neighbour_distance(frame[features], y)) is not None and ratio < ALIKE:
@@ -43,7 +51,7 @@ def split_hints(frame: pd.DataFrame, y: NDArray[np.int64], columns: Sequence[Col
             "one class, as in rows of one source or in a series"
         )
         found.append(SplitHint(None, "", why))
-    return tuple(found)
+    return (*found, *_copies(frame, columns, copies))
 
 
 def _groups(frame: pd.DataFrame, columns: Sequence[ColumnFacts]) -> Iterator[SplitHint]:
@@ -55,6 +63,15 @@ def _groups(frame: pd.DataFrame, columns: Sequence[ColumnFacts]) -> Iterator[Spl
         if named and distinct >= FEWEST_GROUPS and len(values) >= ROWS_PER_GROUP * distinct:
             why = f"the column {name} has {distinct:,} values for {len(values):,} rows, like a source with several rows"
             yield SplitHint("groups", name, why)
+
+
+def _copies(frame: pd.DataFrame, columns: Sequence[ColumnFacts], copies: int) -> Iterator[SplitHint]:
+    """Repeated rows, if a column has so many values that rows are hardly equal by chance."""
+    different = len(frame) - copies
+    varied = any(2 * column.distinct > different for column in columns if not column.ignore)
+    if copies >= COPIES * len(frame) and varied:
+        why = f"{copies:,} of {len(frame):,} rows repeat an earlier row"
+        yield SplitHint(None, "", why, "remove the copies, or give equal rows one value in a column for `data.groups`")
 
 
 def _times(frame: pd.DataFrame, columns: Sequence[ColumnFacts]) -> Iterator[SplitHint]:
@@ -73,7 +90,7 @@ def neighbour_distance(features: pd.DataFrame, y: NDArray[np.int64]) -> float | 
     von Neumann, 1941); None if there are too few pairs, or no column of numbers that varies."""
     columns = [name for name in features if is_numeric_dtype(features[name].dtype)]
     x = features[columns].to_numpy(np.float64, na_value=np.nan)
-    x = x[:, np.isfinite(x).all(axis=0)] if len(x) else x
+    x = x[:, (np.abs(x) < _HUGE).all(axis=0)] if len(x) else x
     x = x[:, x.std(axis=0) > 0] if x.size else x
     first = np.flatnonzero(y[:-1] == y[1:])
     if x.shape[1] == 0 or len(first) < _FEWEST_PAIRS:

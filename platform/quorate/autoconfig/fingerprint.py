@@ -89,12 +89,14 @@ class SplitHint:
     """None if no column says which rows belong together."""
     column: str
     why: str
+    fix: str = "add a column that says which rows belong together, and name it in `data.groups` or `data.time`"
+    """What to do if no column says it."""
 
     @property
     def note(self) -> str:
         """What was found, and what to do."""
-        use = f"`data.{self.key}: {self.column}`" if self.key else "`data.groups` or `data.time` with such a column"
-        return f"{self.why}; the estimates are then too optimistic unless the rows are split by it: {use}"
+        use = f"split the rows with `data.{self.key}: {self.column}`" if self.key else self.fix
+        return f"{self.why}; if such rows are in different folds, the estimates are too optimistic: {use}"
 
 
 @dataclass(frozen=True)

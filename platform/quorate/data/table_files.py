@@ -233,7 +233,8 @@ def _compact_date(values: pd.Series[Any]) -> str:
     if not is_numeric_dtype(values.dtype):
         return ""
     numbers: NDArray[np.float64] = np.unique(values.dropna().to_numpy(np.float64))
-    if len(numbers) < _FEW_DATES or not ((numbers >= 19000101) & (numbers <= 21001231) & (numbers % 1 == 0)).all():
+    possible = (numbers >= 19000101) & (numbers <= 21001231) & (np.floor(numbers) == numbers)
+    if len(numbers) < _FEW_DATES or not possible.all():
         return ""
     dates = pd.to_datetime(pd.Series(numbers.astype(np.int64).astype(str)), format="%Y%m%d", errors="coerce")
     return str(int(numbers[0])) if dates.notna().all() else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Generic, Literal, Self, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
 import numpy as np
 
@@ -47,6 +47,16 @@ class Combiner(ABC, Generic[P_co]):
     params: P_co
     recipes: tuple[str, ...] | None = None
     """The recipe of each member, shared by its copies; None if unknown."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Raise `TypeError` if a subclass overrides `fit` where its base calls only `fit_dependent`."""
+        super().__init_subclass__(**options)
+        if "fit" in vars(cls) and "fit_dependent" not in vars(cls) and cls.fit_dependent is not Combiner.fit_dependent:
+            base = cls.__mro__[1].__name__
+            raise TypeError(
+                f"{cls.__name__} overrides fit, which a job does not call, because {base} has a fit_dependent; "
+                "override fit_dependent(self, *, proba, y, seed, dependence) instead"
+            )
 
     @abstractmethod
     def fit(self, *, proba: Proba, y: Labels, seed: int) -> Combination:

@@ -32,7 +32,7 @@ from quorate.runs.leaderboard import (
     StoppedTask,
     UncountedMember,
 )
-from quorate.spec import ExecutionSpec, Job, JobSpec, QuorumSpec
+from quorate.spec import Job, JobSpec, QuorumSpec
 from quorate.training.curves import with_labels
 
 PICTURES, TRAIN_DEV = "pictures", "train_dev"
@@ -127,16 +127,21 @@ def open_executor(
     """
     budget, spec = closing.budget, job.spec
     closing.measure("local", (budget.used() if budget is not None else 0.0) - opening)
-    several = any(task.resources.workers[0] > 1 for task in plan.runs)
-    if place.starts_ray and not several and closing.is_too_short_for_ray(workers(plan, place.slots, spec.execution)):
-        say("the budget is short, so the members are trained in this process, without Ray")
-        place.stay_in_this_process()
+    if not any(task.resources.workers[0] > 1 for task in plan.runs):
+        avoid_slow_start(place, closing, workers(plan, place.slots, spec), say)
     executor = place.executor()
     if budget is not None:
         closing.measure(executor.name, budget.used() - opening)
         budget.reserve = seconds_after_training(spec, plan, budget, closing, reused=len(work.fits))
         budget.startup = budget.used()
     return executor
+
+
+def avoid_slow_start(place: Workplace, closing: ClosingTime, workers: int, say: Callable[[str], None]) -> None:
+    """Run the job in this process if starting Ray on this machine takes more time than its `workers` save."""
+    if place.starts_ray and closing.is_too_short_for_ray(workers):
+        say("starting Ray would take more time than it saves, so the job runs in this process, without Ray")
+        place.stay_in_this_process()
 
 
 def seconds_after_training(spec: JobSpec, plan: Plan, budget: Budget, closing: ClosingTime, *, reused: int) -> float:
@@ -156,9 +161,11 @@ def seconds_after_training(spec: JobSpec, plan: Plan, budget: Budget, closing: C
     return SAFETY * combining + _REUSED * reused + rest
 
 
-def workers(plan: Plan, slots: Callable[[Resources], int], spec: ExecutionSpec) -> int:
-    """Maximum number of fit tasks of the plan that run at the same time."""
-    return min(len(plan.runs), spec.workers or len(plan.runs), *(slots(task.resources) for task in plan.runs))
+def workers(plan: Plan, slots: Callable[[Resources], int], spec: JobSpec) -> int:
+    """Maximum number of fit tasks that run at the same time; a job that grows has more tasks than its plan."""
+    room = [slots(task.resources) for task in plan.runs]
+    limits = [spec.execution.workers, None if spec.grow else len(plan.runs)]
+    return min([*room, *(limit for limit in limits if limit is not None)])
 
 
 def train_dev_seconds(plan: Plan) -> float:

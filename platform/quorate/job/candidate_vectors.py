@@ -11,14 +11,16 @@ import numpy as np
 
 from quorate.data.features import Matrix
 from quorate.execution.base import Sources
-from quorate.execution.budget import Budget
-from quorate.execution.events import ENDS, Event, Failed, Featured
+from quorate.execution.budget import Agenda, Budget
+from quorate.execution.estimates import Estimates
+from quorate.execution.events import ENDS, Event, Failed, Featured, OutOfTime
 from quorate.job.ensemble import JobFailed
 from quorate.job.features import BackboneError, look_up
 from quorate.job.fits import FitRunner
 from quorate.job.lease import features_lease
 from quorate.job.outages import StoreOutages
 from quorate.job.session import JobSession, policy_of
+from quorate.job.training import WorkerShares
 from quorate.members.backbone import Backbone
 from quorate.plan.planner import feature_plan
 from quorate.plan.tasks import DataAddition, FeatureTask, JobData, Plan, Unit
@@ -85,7 +87,7 @@ def candidate_vectors(
         lost = extraction.lost.get(backbone)
         if all(key in extraction.found for key in keys):
             found[backbone] = np.concatenate([extraction.found[key] for key in keys])
-        elif isinstance(lost, Failed):
+        elif isinstance(lost, Failed | OutOfTime):
             left_out[backbone] = lost.message
         else:
             left_out[backbone] = f"no time: {PART:.0%} of the budget is used"
@@ -103,11 +105,13 @@ def _events(
     spec: ExecutionSpec,
     budget: Budget | None,
 ) -> Iterator[Event]:
-    """Run the tasks in their order; in a budget, those that begin in time."""
+    """Run the tasks in their order; in a budget, those that begin in time, and only until it is used up."""
     executor, waiting = runner.place.executor(), deque(tasks)
+    shares = WorkerShares([Unit((task,)) for task in tasks], executor, spec.workers)
+    agenda = Agenda(budget, Estimates(), shares) if budget is not None else None
     ahead = _AHEAD * max(1, executor.slots(tasks[0].resources))
     with JobSession(runner.stop) as session:
-        session.open(executor, data, policy_of(spec, sources=Sources()), runner.results.destination())
+        session.open(executor, data, policy_of(spec, sources=Sources(), agenda=agenda), runner.results.destination())
         session.place(networks)
         session.submit(Unit((waiting.popleft(),)) for _ in range(min(ahead, len(waiting))))
         for event in session.events():

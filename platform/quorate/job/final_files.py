@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,14 +20,13 @@ from quorate.job.bundle_files import member_sizes, pack_bundle
 from quorate.job.ensemble import JobFailed
 from quorate.job.leaderboard import make_board
 from quorate.job.outcome import JobOutcome
-from quorate.job.tracker import Tracker
 from quorate.job.train_dev import score_train_dev
+from quorate.job.training import Trainer
 from quorate.plan.tasks import Plan
 from quorate.report.leaderboard import as_text
 from quorate.report.pictures import draw
 from quorate.report.run_report import REPORT, RunInputs, seconds_needed, write_report_and_values
 from quorate.results.oof import OofPredictions
-from quorate.results.results import Results
 from quorate.runs.folder import BOARD, RunFolder
 from quorate.runs.leaderboard import Leaderboard
 from quorate.store import Damaged
@@ -35,23 +35,27 @@ from quorate.store import Damaged
 def finish(
     outcome: JobOutcome,
     folder: RunFolder,
-    results: Results,
-    tracker: Tracker,
+    trainer: Trainer,
     closing: ClosingTime,
     console: Console,
     *,
     started: float,
     pictures: bool,
 ) -> Leaderboard:
-    """Write the bundle and the leaderboard, and the plots and the report if there is time; return the leaderboard."""
+    """Write the bundle and the leaderboard, and the plots and the report if there is time; return the leaderboard.
+
+    The members are copied from the store; while it is away, the job waits for it.
+    """
     spec, plan, work, production = outcome.job.spec, outcome.plan, outcome.work, outcome.production
+    results, tracker = trainer.results, trainer.tracker
     board = make_board(outcome, run=folder.name, seconds=time.monotonic() - started)
     if closing.budget is not None:
         board = board.with_budget(budget_part(closing.budget, plan, work, outcome.there, outcome.gathered.tested))
     if outcome.growth is not None:
         board = board.with_growth(outcome.growth)
     try:
-        bundle = pack_bundle(folder.path / "bundle", spec, plan, production, outcome.ensemble, board, results)
+        pack = partial(pack_bundle, folder.path / "bundle", spec, plan, production, outcome.ensemble, board, results)
+        bundle = trainer.outages.call(pack)
     except Damaged as damaged:
         raise JobFailed(
             f"a finished result in the store was damaged while the job ran: {damaged}; start the job again: it trains "
@@ -68,7 +72,7 @@ def finish(
     reported = pictures and closing.has_time_for(REPORT, seconds_needed(outcome.ensemble.seconds))
     if closing.budget is not None:
         write_board(folder, board := with_closing(board, closing))
-    tracker.finished(board, folder, bundle, member_sizes(production, results))
+    tracker.finished(board, folder, bundle, trainer.outages.call(partial(member_sizes, production, results)))
     if reported:
         known = RunInputs.of(spec, plan.context.train, plan.context.test)
         path, values = write_report_and_values(folder, folder.path / REPORT, known, quick=closing.budget is not None)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 from rich.console import Console
 
@@ -129,7 +130,7 @@ class Growth:
 
     def _loads(self, new: Plan) -> list[Load]:
         """The estimated seconds of the tasks that are not in the store, and their shares of all workers."""
-        self._found |= find_finished(new, self._trainer.results)
+        self._found |= self._trainer.outages.call(partial(find_finished, new, self._trainer.results))
         missing = [task for task in new.runs if any(part.key not in self._found for part in task.all)]
         most = self._trainer.job.spec.execution.workers
         shares = WorkerShares([Unit((task,)) for task in missing], self._opened(), most)

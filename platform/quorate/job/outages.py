@@ -70,8 +70,8 @@ class StoreOutages:
             self._waiting += 1
         if first:
             self._say(
-                f"{error}. Training goes on, and results are written when the store answers again; the job waits for "
-                f"up to {format_seconds(MOST_SECONDS)}"
+                f"{error}. Training goes on, and the rest is done when the store answers again; the job waits for up "
+                f"to {format_seconds(MOST_SECONDS)}"
             )
 
     def _ends(self, *, answered: bool) -> None:

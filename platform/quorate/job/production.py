@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -81,7 +82,7 @@ def production_models(
     if spec.production.refit:
         labels = [plan.labels[m] for m in weighted]
         again = refit_plan(spec, plan, work, labels, trainer.place)
-        later = JobProgress.found(again, trainer.results)
+        later = trainer.outages.call(partial(JobProgress.found, again, trainer.results))
         count = len(again.tasks)
         console.print(f"on all rows: {count} fit task{'s' * (count != 1)}, {len(later.fits)} reused")
         trainer.tracker.reused(later.fits.values())

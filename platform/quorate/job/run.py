@@ -19,8 +19,8 @@ from quorate.execution.budget import Budget
 from quorate.execution.interrupt import StopRequest
 from quorate.execution.ray.early_start import StartingRay
 from quorate.execution.workplace import Workplace
-from quorate.job.backbone_choice import choose_backbones
-from quorate.job.budget import ClosingTime, leave_out_beginnings, open_executor
+from quorate.job.backbone_choice import choose_backbones, open_choices
+from quorate.job.budget import ClosingTime, avoid_slow_start, leave_out_beginnings, open_executor
 from quorate.job.cluster_tags import cluster_tags
 from quorate.job.composition import compose
 from quorate.job.ensemble import JobFailed
@@ -38,7 +38,7 @@ from quorate.job.session import JobSession
 from quorate.job.tracker import Tracker
 from quorate.job.training import Trainer
 from quorate.plan.opening import open_data
-from quorate.plan.tasks import JobData, Plan
+from quorate.plan.tasks import JobData, Plan, Resources
 from quorate.report.backbones import ranking_notes, ranking_table
 from quorate.report.progress import Screen
 from quorate.results.results import Results
@@ -106,7 +106,7 @@ def run_job(
     ):
         rows = open_data(job, partial(_say_note, console), data, decoder)
         runner = FitRunner(place, options.store, stop, partial(_say_note, errors or console))
-        job, ranking = _with_backbones(job, rows, runner, budget, console)
+        job, ranking = _with_backbones(job, rows, runner, closing, time.monotonic() - started, console)
         opening = time.monotonic() - started
         plan = plan_job(job, rows, place)
         with (
@@ -136,16 +136,19 @@ def run_job(
             if made.ensemble.assembly.reason:
                 console.print(made.ensemble.assembly.reason, style="yellow", markup=False, highlight=False)
             outcome = JobOutcome.of(made, work, production, growth)
-            return finish(
-                outcome, folder, results, tracker, closing, console, started=started, pictures=options.pictures
-            )
+            return finish(outcome, folder, trainer, closing, console, started=started, pictures=options.pictures)
 
 
 def _with_backbones(
-    job: Job, rows: JobData, runner: FitRunner, budget: Budget | None, console: Console
+    job: Job, rows: JobData, runner: FitRunner, closing: ClosingTime, opening: float, console: Console
 ) -> tuple[Job, BackboneRanking | None]:
-    """The job with a member for each frozen network that `features: best` has chosen."""
-    choice = choose_backbones(job, rows, runner, budget)
+    """The job with a member for each frozen network that `features: best` has chosen; `opening` is the number of
+    seconds that reading the data took."""
+    if closing.budget is not None and (networks := [one for best in open_choices(job).values() for one in best.of]):
+        closing.measure("local", closing.budget.used() - opening)
+        slots = min(runner.place.slots(Resources(1, one.gpus)) for one in networks)
+        avoid_slow_start(runner.place, closing, min(slots, job.spec.execution.workers or slots), console.print)
+    choice = choose_backbones(job, rows, runner, closing.budget)
     if choice.ranking is not None:
         console.print(ranking_table(choice.ranking))
         for line in ranking_notes(choice.ranking):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 from quorate.execution.base import Executor, Policy, Sources
 from quorate.execution.budget import Agenda, Budget, round_of
@@ -71,7 +71,7 @@ class Trainer:
 
         Raises `SpecError` if the weights of a frozen network are not available, and `Interrupted` after a signal.
         """
-        if units := units_left(plan, work, self.results):
+        if units := self.outages.call(partial(units_left, plan, work, self.results)):
             executor = (open_executor or self.place.executor)()
             try:
                 train(units, plan, work, executor, self, budget)
@@ -116,7 +116,7 @@ def train(
     frozen network are not available.
     """
     results, spec = trainer.results, trainer.job.spec.execution
-    extraction = find_features(plan, units, results)
+    extraction = trainer.outages.call(partial(find_features, plan, units, results))
     every = [*(Unit((task,)) for task in extraction.missing), *units]
     shares = WorkerShares(every, executor, spec.workers)
     for fit in work.fits.values():

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 import threading
+import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -27,6 +30,12 @@ _CLASSES = 2
 
 SECONDS = 8.0
 """Time limit for the answer of a hub, so that a job that cannot begin ends within ten seconds. An assumption."""
+
+_PAUSE_SECONDS = 60.0
+"""Seconds for which the answer of a hub counts, so that several networks wait for a silent one only once. An
+assumption."""
+_problems: dict[str, tuple[float, str]] = {}
+"""When a hub was asked, and why it could not be used, by its host."""
 
 
 class HubError(UserError):
@@ -78,10 +87,21 @@ def hub_digest(arch: KindParams, shape: Shape) -> str:
 
 
 def hub_problem(url: str) -> str:
-    """Why the hub at `url` cannot be used, as a clause; empty if it answers. Takes at most `SECONDS`.
+    """Why the hub at `url` cannot be used, as a clause; empty if it answers. Takes at most `SECONDS`, and no time if it
+    was asked a moment ago.
 
     Any answer counts, also an error: the download then says what is wrong.
     """
+    host = urllib.parse.urlsplit(url).netloc
+    since, problem = _problems.get(host, (-math.inf, ""))
+    if time.monotonic() - since > _PAUSE_SECONDS:
+        problem = _asked(url)
+        _problems[host] = (time.monotonic(), problem)
+    return problem
+
+
+def _asked(url: str) -> str:
+    """Why the hub does not answer; empty if it does."""
     found = ["does not answer"]
 
     def ask() -> None:
@@ -91,7 +111,9 @@ def hub_problem(url: str) -> str:
         except urllib.error.HTTPError:
             found[0] = ""
         except (OSError, ValueError) as error:
-            found[0] = f"cannot be reached ({getattr(error, 'reason', error)})"
+            reason = getattr(error, "reason", error)
+            if not isinstance(reason, TimeoutError):
+                found[0] = f"cannot be reached ({reason})"
 
     asking = threading.Thread(target=ask, daemon=True)  # a name server that is silent is not limited by `timeout`
     asking.start()
@@ -107,7 +129,7 @@ def _check_asking(arch: KindParams, there: HubWeights | None) -> None:
     )
     if hub_policy() == "never":
         host = there.host if there is not None else "a hub"
-        raise HubError(f"{missing}, and {VARIABLE}=never forbids asking {host}; {fix}, or allow it: --hub allow")
+        raise HubError(f"{missing}, and --hub or {VARIABLE} forbids asking {host}; {fix}, or allow it: --hub allow")
     if there is not None and (problem := hub_problem(there.url)):
         raise HubError(f"{missing}, and {there.host} {problem}; {fix}, or set HF_ENDPOINT to a mirror")
 
