@@ -80,7 +80,8 @@ def test_quiet_prints_the_leaderboard_and_nothing_else(command, capfd):
     assert captured.err == ""
     lines = [line.split() for line in captured.out.splitlines() if line.strip()]
     assert "combined by" in captured.out
-    assert {line[0] for line in lines[-3:-1]} == {"logistic", "svm"} and lines[-1][0] == "ensemble"
+    assert {line[0] for line in lines[-4:-2]} == {"logistic", "svm"} and lines[-2][0] == "ensemble"
+    assert lines[-1][:4] == ["the", "ensemble", "compared", "with"]
     assert "fitted in" not in captured.out and "run folder" not in captured.out
 
 
