@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from itertools import pairwise
 
 import pytest
@@ -10,22 +11,25 @@ from tests.chaos.faults import FAULTS
 from tests.chaos.jobs import SHORT_JOB, SHORT_JOB_SECONDS
 from tests.chaos.schedule import draw
 
-SEEDS = range(1, 5)
-"""Ten take five minutes on two cores, and continuous integration has twenty minutes for everything."""
+SEEDS, ENOUGH = range(1, 9), 4
+"""Seeds of the schedules, and the number of faults after which no other schedule runs: ten schedules take five minutes
+on two cores, and continuous integration has twenty minutes for everything. A fault is not given if the job ends before,
+which depends on the machine."""
 
 
 @pytest.mark.chaos
 @pytest.mark.timeout(600)
 def test_short_schedules_end_with_the_bits_of_the_undisturbed_job() -> None:
-    found = []
-    for outcome in outcomes(SHORT_JOB, SEEDS, seconds=SHORT_JOB_SECONDS, short=True):
-        print(outcome, flush=True)
-        found.append(outcome)
+    given = 0
+    with closing(outcomes(SHORT_JOB, SEEDS, seconds=SHORT_JOB_SECONDS, short=True)) as runs:
+        for outcome in runs:
+            print(outcome, flush=True)
+            assert not outcome.problem, str(outcome)
+            given += len(outcome.given)
+            if given >= ENOUGH:
+                break
 
-    assert len(found) == len(SEEDS)
-    assert not [str(outcome) for outcome in found if outcome.problem]
-    given = [fault for outcome in found for fault in outcome.given]
-    assert len(given) >= len(SEEDS), "at least as many faults as schedules were given before the jobs had ended"
+    assert given >= ENOUGH, "so many faults were given before the jobs had ended"
 
 
 def test_a_seed_gives_the_same_schedule_again() -> None:
