@@ -12,9 +12,9 @@ from tests.chaos.jobs import SHORT_JOB, SHORT_JOB_SECONDS
 from tests.chaos.schedule import draw
 
 SEEDS, ENOUGH = range(1, 9), 4
-"""Seeds of the schedules, and the number of faults after which no other schedule runs: ten schedules take five minutes
-on two cores, and continuous integration has twenty minutes for everything. A fault is not given if the job ends before,
-which depends on the machine."""
+"""Seeds of the schedules, and the number of faults after which no further schedule runs: ten schedules take five
+minutes on two cores, and continuous integration has twenty minutes for everything. Whether a job ends before its fault
+is injected depends on the speed of the machine."""
 
 
 @pytest.mark.chaos
@@ -29,7 +29,7 @@ def test_short_schedules_end_with_the_bits_of_the_undisturbed_job() -> None:
             if given >= ENOUGH:
                 break
 
-    assert given >= ENOUGH, "so many faults were given before the jobs had ended"
+    assert given >= ENOUGH, "too few faults were injected before the jobs ended"
 
 
 def test_a_seed_gives_the_same_schedule_again() -> None:

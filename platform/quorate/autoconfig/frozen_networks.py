@@ -1,4 +1,4 @@
-"""Choose the frozen networks whose features a job computes, and the sizes of their images, for a time."""
+"""Choose the frozen networks whose features a job computes, and the sizes of their images, within a time limit."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def frozen_networks(
     """The networks whose features of `images` images take at most `core_seconds` together, the best first.
 
     The best networks get the side that they were trained on, also where the images are smaller: frozen features are
-    worse on other sides (docs/backbones.md). If there is time for no network, the one that takes least time is used.
+    worse on other sides (docs/backbones.md). If no network fits, the quickest one is used.
     """
     chosen, left = [], core_seconds
     for one in ranked:

@@ -42,7 +42,7 @@ SIZES = (224, 160, 128, 96, 64, 48, 32)
 """Possible side lengths for large images, in pixels. Most backbones were designed for 224; the smaller sides are an
 assumption, not a measurement."""
 FEATURES = 0.7
-"""Fraction of the planned time for the features of frozen networks, which members on them need little time after. An
+"""Fraction of the planned time for the features of frozen networks: the members that use them train quickly. An
 assumption, not a measurement."""
 IMBALANCED = 20
 """If the largest class has more than this many times the rows of the smallest, the job file suggests class weights in a
@@ -109,8 +109,8 @@ def choose(
         whole = data_choices(fingerprint).size
         options = [(split, size) for split, size in options if size == whole]
     total = fingerprint.rows + (fingerprint.test_rows or 0)
-    time = FEATURES * planned_seconds(seconds, MAIN_PART) * machine.cores
-    frozen = frozen_networks(networks, images=total, core_seconds=time) if networks else ()
+    core_seconds = FEATURES * planned_seconds(seconds, MAIN_PART) * machine.cores
+    frozen = frozen_networks(networks, images=total, core_seconds=core_seconds) if networks else ()
     reserved = sum(one.seconds for one in frozen) * total
     best: tuple[Validation, int | None, MemberSelection] | None = None
     usable: tuple[Validation, int | None, MemberSelection] | None = None

@@ -117,7 +117,7 @@ class MemberSelection:
     complete: bool = True
     """Whether all core members are included."""
     thorough: bool = True
-    """Whether the main networks have also their best form and all desired epochs."""
+    """Whether, in addition, the main networks have their best form and all desired epochs."""
     budget: TrainingBudget | None = field(default=None, repr=False)
 
     @property
@@ -198,9 +198,9 @@ def _alone(candidate: MemberCandidate, budget: TrainingBudget) -> ChosenMember |
     """A copy of the network for each core, in the best form and with the most epochs that fit; None if none fits."""
     assert candidate.epochs is not None, "it is a network"
     few, many = candidate.epochs
-    copies = max(2, min(candidate.copies, budget.machine.gpus or budget.machine.cores))
-    rounds = copies / (budget.machine.gpus or budget.machine.cores)
-    longest = planned_seconds(budget.seconds, MAIN_PART) / max(1.0, rounds)
+    devices = budget.machine.gpus or budget.machine.cores
+    copies = max(2, min(candidate.copies, devices))
+    longest = planned_seconds(budget.seconds, MAIN_PART) / max(1.0, copies / devices)
     for form in candidate.forms:
         params = {**form, **({"gpus": 1} if budget.machine.gpus else {}), "epochs": 1}
         one = ChosenMember(candidate.name, candidate.why, params, _fit_seconds(params, budget))

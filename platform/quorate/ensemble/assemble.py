@@ -85,8 +85,10 @@ def assemble(
     combination = fit(proba=covered, y=labels, seed=seed, dependence=dependence)
     best = best_single(covered, labels, parts, objective, _temperatures(combiner, combination, covered, labels))
     combiner_nll, combiner_loss = nll(estimate, labels), loss(objective, estimate, labels)
-    margin = Z * _noise(objective, best.proba, estimate, labels, parts, dependence) if combiner.chooses_weights else 0.0
-    guarded, reason = best.loss < combiner_loss - margin, None
+    guarded, reason = best.loss < combiner_loss, None
+    if guarded and combiner.chooses_weights:
+        noise = _noise(objective, best.proba, estimate, labels, parts, dependence)
+        guarded = best.loss < combiner_loss - Z * noise
     candidates = combination.candidates
     if guarded:
         estimate = best.proba
