@@ -1,15 +1,21 @@
 """What the jobs that `quorate init` writes reach in a time: accuracy and log-loss on the test rows for several budgets.
 
 `python -m tests.benchmarks.written_jobs PHOTOS --weights WEIGHTS --budgets 60s 120s 300s 600s` writes a job for each
-budget and trains it without earlier work. With `--limit 10000`, only the first rows of `train.npz` are used. The table
-has the seconds of `quorate train` from its start to its end; those of `quorate init` are apart.
+budget and trains it without earlier work. With `--limit 10000`, only the first rows of `train.npz` are used. With
+`--label NAME`, the data are folders with a `train.csv` and a `test.csv`. The table has the seconds of `quorate train`
+from its start to its end; those of `quorate init` are apart.
+
+With `--peer COMMAND`, another program runs before each job. The last line that it prints is JSON with its seconds
+(`fit_s`) and its results on the test rows (`acc`, `nll`), and the budget is `--times` its seconds.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -20,7 +26,18 @@ from typing import Any
 
 import numpy as np
 
-COLUMNS = ("budget", "seed", "init s", "train s", "members", "folds", "OOF acc. / NLL", "test acc. / NLL")
+COLUMNS = (
+    "data",
+    "budget",
+    "used",
+    "seed",
+    "init s",
+    "train s",
+    "members",
+    "folds",
+    "OOF acc. / NLL",
+    "test acc. / NLL",
+)
 
 
 def limited(data: Path, rows: int, folder: Path) -> Path:
@@ -43,40 +60,55 @@ def quorate(folder: Path, *arguments: str) -> tuple[dict[str, Any], float]:
     return answer, time.perf_counter() - begun
 
 
-def row_of(data: Path, weights: Path | None, budget: str, seed: int, keep: Path | None) -> str:
+def row_of(data: Path, weights: Path | None, label: str | None, budget: str, seed: int, keep: Path | None) -> str:
     """A line of the table."""
     with tempfile.TemporaryDirectory(prefix="quorate-written-") as name:
         folder = Path(name)
+        of = [str(data)] if label is None else [f"{data}/train.csv", "--test", f"{data}/test.csv", "--label", label]
         start = ["--weights", str(weights.absolute())] if weights is not None else []
-        _, written = quorate(folder, "init", str(data.absolute()), "-o", "job.yaml", "--budget", budget, *start)
+        _, written = quorate(folder, "init", *of, "-o", "job.yaml", "--budget", budget, *start)
         board, trained = quorate(folder, "train", "job.yaml", "-q", "--seed", str(seed))
         if keep is not None:
             keep.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(folder / "job.yaml", keep / f"{budget}-{seed}.yaml")
-            (keep / f"{budget}-{seed}.json").write_text(json.dumps(board), encoding="utf-8")
+            shutil.copyfile(folder / "job.yaml", keep / f"{data.name}-{budget}-{seed}.yaml")
+            (keep / f"{data.name}-{budget}-{seed}.json").write_text(json.dumps(board), encoding="utf-8")
     inside = [f"{row['name']} {row['weight']:.2f}" for row in board["members"] if row["weight"] > 0]
     figures = [board["ensemble"][split] for split in ("oof", "test")]
     found = [f"{one['accuracy']:.4f} / {one['nll']:.4f}" if one else "-" for one in figures]
-    folds = f"{board['budget']['folds']} of {board['budget']['of_folds']}"
-    cells = (budget, str(seed), f"{written:.0f}", f"{trained:.0f}", ", ".join(inside), folds, *found)
-    return f"| {' | '.join(cells)} |"
+    used = board["budget"]
+    folds = f"{used['folds']} of {used['of_folds']}"
+    seconds = (f"{used['used_seconds']:.0f}", str(seed), f"{written:.0f}", f"{trained:.0f}")
+    return f"| {' | '.join((data.name, budget, *seconds, ', '.join(inside), folds, *found))} |"
+
+
+def peer(command: str, times: float) -> tuple[str, str]:
+    """A line with the results of another program, and the budget that belongs to them."""
+    done = subprocess.run(shlex.split(command), capture_output=True, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return f"| {found['fit_s']} s: {found['acc']:.4f} / {found['nll']:.4f} |", f"{int(times * found['fit_s'])}s"
 
 
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    asked.add_argument("data", type=Path)
+    asked.add_argument("data", type=Path, nargs="+")
     asked.add_argument("--weights", type=Path)
     asked.add_argument("--budgets", nargs="+", default=["60s", "120s", "300s", "600s"])
     asked.add_argument("--seeds", nargs="+", type=int, default=[0])
     asked.add_argument("--limit", type=int, help="number of training rows of an npz")
+    asked.add_argument("--label", help="the label of tables")
+    asked.add_argument("--peer", help="a command that runs before each job")
+    asked.add_argument("--times", type=float, default=1.5, help="the budget, as a multiple of the peer's seconds")
     asked.add_argument("--keep", type=Path, help="a folder for the job files and the leaderboards")
     given = asked.parse_args()
     print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}", flush=True)
     with tempfile.TemporaryDirectory(prefix="quorate-written-") as name:
-        data = limited(given.data, given.limit, Path(name) / given.data.name) if given.limit else given.data
-        for budget in given.budgets:
-            for seed in given.seeds:
-                print(row_of(data, given.weights, budget, seed, given.keep), flush=True)
+        for place in given.data:
+            data = limited(place, given.limit, Path(name) / place.name) if given.limit else place.absolute()
+            for budget, seed in itertools.product(["peer"] if given.peer else given.budgets, given.seeds):
+                if given.peer:
+                    line, budget = peer(given.peer, given.times)
+                    print(line, flush=True)
+                print(row_of(data, given.weights, given.label, budget, seed, given.keep), flush=True)
 
 
 if __name__ == "__main__":
