@@ -82,10 +82,10 @@ def row_of(data: Path, weights: Path | None, label: str | None, budget: str, see
 
 
 def peer(command: str, times: float) -> tuple[str, str]:
-    """A line with the results of another program, and the budget that belongs to them."""
+    """A cell with the results of another program, and the budget that belongs to them."""
     done = subprocess.run(shlex.split(command), capture_output=True, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return f"| {found['fit_s']} s: {found['acc']:.4f} / {found['nll']:.4f} |", f"{int(times * found['fit_s'])}s"
+    return f" {found['fit_s']} s: {found['acc']:.4f} / {found['nll']:.4f} |", f"{int(times * found['fit_s'])}s"
 
 
 def main() -> None:
@@ -100,15 +100,14 @@ def main() -> None:
     asked.add_argument("--times", type=float, default=1.5, help="the budget, as a multiple of the peer's seconds")
     asked.add_argument("--keep", type=Path, help="a folder for the job files and the leaderboards")
     given = asked.parse_args()
-    print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}", flush=True)
+    columns = (*COLUMNS, "peer") if given.peer else COLUMNS
+    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}", flush=True)
     with tempfile.TemporaryDirectory(prefix="quorate-written-") as name:
         for place in given.data:
             data = limited(place, given.limit, Path(name) / place.name) if given.limit else place.absolute()
-            for budget, seed in itertools.product(["peer"] if given.peer else given.budgets, given.seeds):
-                if given.peer:
-                    line, budget = peer(given.peer, given.times)
-                    print(line, flush=True)
-                print(row_of(data, given.weights, given.label, budget, seed, given.keep), flush=True)
+            for asked_for, seed in itertools.product([""] if given.peer else given.budgets, given.seeds):
+                cell, budget = peer(given.peer, given.times) if given.peer else ("", asked_for)
+                print(row_of(data, given.weights, given.label, budget, seed, given.keep) + cell, flush=True)
 
 
 if __name__ == "__main__":
