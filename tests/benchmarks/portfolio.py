@@ -88,6 +88,8 @@ def members(train: Dataset) -> dict[str, dict[str, Any]]:
     """The members of the portfolio that are measured, then those that are not in it yet."""
     entries = {entry.name: entry.member("table", len(train)) for entry in portfolio(train.signature, len(train))}
     entries["catboost"] |= {"learning_rate": 0.1, "iterations": 400}  # to save time
+    for name in ("mlp", "mlp_wide", "mlp_quantile"):
+        entries[name] |= {"epochs": 40}
     return {name: entries[name] for name in (*FIRST, *OTHERS)} | {
         name: {"batch_size": 64, **batch_size(len(train)), **params} for name, params in CANDIDATES.items()
     }

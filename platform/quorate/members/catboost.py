@@ -42,8 +42,7 @@ class Catboost(Boosting):
 
     @classmethod
     def cost(cls, params: Any, *, signature: Signature, rows: int, n_classes: int) -> float:
-        # Measured: with a factor of 2, the estimates were .3 to .6 of the seconds on vehicle, dna and satellite, and 1.5
-        # on soybean.
+        # Measured: a factor of 2 estimated .3 to .6 of the seconds on vehicle, dna and satellite, and 1.5 on soybean.
         return 4 * boosting_cost(params, size=signature.size, rows=rows, n_classes=n_classes)
 
     def boost(self, train: BoostingRows, held: BoostingRows | None, *, seed: int, threads: int) -> None:
