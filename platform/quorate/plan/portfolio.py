@@ -17,6 +17,9 @@ from quorate.registry import MEMBERS, Spec
 _FILE = Path(__file__).with_name("portfolio.yaml")
 _MOST_EPOCHS, _LEAST_EPOCHS = 40, {"table": 5, "image": 10}
 """Limits of the number of epochs of a network. Assumptions, not measurements."""
+_LONG_EPOCHS, _LONG_ROWS = 80, 1000
+"""Maximum number of epochs for tables with at least this number of rows. Measured in docs/ensemble.md: from about 1,000
+rows, 80 epochs are better than 40; with a few hundred rows they are worse."""
 _LARGE_BATCH, _LARGE_ROWS = 256, 10_000
 """Batch size for tables with at least this number of rows; the learning rate grows with it (Goyal et al., 2017). The
 numbers are assumptions."""
@@ -51,7 +54,8 @@ class PortfolioEntry(Spec):
         """The number of epochs of a network for `rows` training rows; None for other kinds."""
         if self.rows_seen is None:
             return None
-        return min(_MOST_EPOCHS, max(_LEAST_EPOCHS[of], round(self.rows_seen / rows)))
+        most = _LONG_EPOCHS if of == "table" and rows >= _LONG_ROWS else _MOST_EPOCHS
+        return min(most, max(_LEAST_EPOCHS[of], round(self.rows_seen / rows)))
 
     def member(self, of: Of, rows: int) -> dict[str, Any]:
         """The parameters of the member for `rows` training rows, as in a job file."""
