@@ -5,7 +5,7 @@ calibrations, of the members and of their mean, it prints the cross-fitted log-l
 with temperatures only, with its 95 % interval over the rows. A benchmark of small data (`small_data`) wrote files that
 are read too. At the end it prints, for each pair, the mean over the runs of the logarithm of the ratio of the two
 losses, with its 95 % interval (Student's t). A pair becomes the default if this interval is below 0, and no run has an
-interval of its difference above 0.
+interval of its difference above 0: a rule that was written after the first results of matrix and vector on tables.
 """
 
 from __future__ import annotations
