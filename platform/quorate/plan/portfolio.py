@@ -18,7 +18,7 @@ _FILE = Path(__file__).with_name("portfolio.yaml")
 _MOST_EPOCHS, _LEAST_EPOCHS = 40, {"table": 5, "image": 10}
 """Limits of the number of epochs of a network. Assumptions, not measurements."""
 _LONG_EPOCHS, _LONG_ROWS = 80, 1000
-"""Maximum number of epochs for tables with at least this number of rows. Measured in docs/ensemble.md: from about 1,000
+"""Maximum number of epochs for tables with at least this number of rows. Measured in docs/defaults.md: from about 1,000
 rows, 80 epochs are better than 40; with a few hundred rows they are worse."""
 _LARGE_BATCH, _LARGE_ROWS = 256, 10_000
 """Batch size for tables with at least this number of rows; the learning rate grows with it (Goyal et al., 2017). The
