@@ -119,13 +119,15 @@ def _with_mirrored_features(made: Composition) -> Iterator[Addition]:
     """The member with most weight of those on frozen features, with the features of the mirror images too."""
     weights, members = _weights(made), made.job.spec.members
     frozen = [name for name in weights if members[name].frozen_backbones]
-    if frozen:
-        best = max(frozen, key=lambda name: weights[name])
-        networks = members[best].frozen_backbones
-        both = {one: None for network in networks for one in (network, network.model_copy(update={"mirrored": True}))}
-        params = members[best].model_copy(update={"features": JoinedBackbones(of=tuple(both))})
+    if not frozen:
+        return
+    best = max(frozen, key=lambda name: weights[name])
+    networks = members[best].frozen_backbones
+    if not any(network.mirrored for network in networks):
+        both = (*networks, *(network.model_copy(update={"mirrored": True}) for network in networks))
+        changed = {"features": JoinedBackbones(of=both), "copies": 1, "vary": {}}
         name = _free(f"{best}-mirrored", made.job)
-        yield Addition(name, name, params, MIRRORED)
+        yield Addition(name, name, members[best].model_copy(update=changed), MIRRORED)
 
 
 def _differs(params: MemberParams) -> bool:
