@@ -19,7 +19,7 @@ from quorate.job.composition import Composition, compose
 from quorate.job.planning import plan_job
 from quorate.job.progress import JobProgress, find_finished
 from quorate.job.training import Trainer, WorkerShares
-from quorate.plan.tasks import FitTask, Plan, Unit
+from quorate.plan.tasks import FitTask, Plan, Task, Unit
 from quorate.report.budget import format_duration
 from quorate.results.results import Fit
 from quorate.runs.leaderboard import LeaderboardGrowth, TriedMember
@@ -136,7 +136,7 @@ class Growth:
         fits = [task for task in new.runs if any(part.key not in self._found for part in task.all)]
         frozen = {backbone for task in fits for backbone in task.params.frozen_backbones}
         features = [task for task in new.features if task.backbone in frozen]
-        missing = [*fits, *(task for task in features if not call(partial(results.has_features, task)))]
+        missing: list[Task] = [*fits, *(task for task in features if not call(partial(results.has_features, task)))]
         most = self._trainer.job.spec.execution.workers
         shares = WorkerShares([Unit((task,)) for task in missing], self._opened(), most)
         return {task.key: (self._work.estimates.seconds(task), shares(task)) for task in missing}
