@@ -14,6 +14,8 @@ import pytest
 from sklearn.datasets import load_wine
 from sklearn.metrics import log_loss
 from tests.execution import odd_members  # noqa: F401  (registers a kind)
+from tests.features import job as features_job
+from tests.features import write_weights
 from tests.jobs import SMALL, Here
 from tests.tiny import LAPTOP, alone, plan_of, spec_of, tiny_data, two_folds
 
@@ -23,10 +25,11 @@ from quorate.data.table import Table
 from quorate.ensemble.combination import AS_IT_IS, Combination
 from quorate.execution.local import LocalExecutor
 from quorate.job import additions
-from quorate.job.additions import COPY, Addition, Additions, with_additions
+from quorate.job.additions import COPY, MIRRORED, Addition, Additions, with_additions
 from quorate.job.composition import Composition, compose
 from quorate.job.growth import PATIENCE
 from quorate.job.progress import JobProgress
+from quorate.plan import planner
 from quorate.plan.planner import make_plan, recipes_of
 from quorate.plan.portfolio import PortfolioEntry
 from quorate.plan.tasks import JobData
@@ -257,6 +260,37 @@ def test_there_is_no_addition_that_does_not_fit_into_the_budget(here: Here, monk
     assert board["growth"]["ended"].startswith("the time was up: entry0 takes about ")
     assert board["budget"]["used_seconds"] < 90
     assert board["ensemble"]["oof"]["nll"] == pytest.approx(board["growth"]["loss"], abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_weights(tmp_path_factory.mktemp("weights") / "tiny.safetensors")
+
+
+def test_a_job_with_frozen_features_tries_those_of_the_mirror_images(
+    here: Here, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_portfolio(monkeypatch)
+    heads = {"one": {"kind": "logistic"}, "other": {"kind": "naive_bayes"}}
+
+    board = here.run(features_job(weights, members=heads, grow=True), "execution.budget=1h")
+
+    (tried,) = board["growth"]["tried"]
+    weights_of = {row["name"]: row["weight"] for row in board["members"] if row["name"] in heads}
+    assert tried["source"] == MIRRORED and tried["name"] == f"{max(weights_of, key=weights_of.__getitem__)}-mirrored"
+    assert board["growth"]["ended"] == "there was nothing left to add"
+
+
+def test_an_addition_is_estimated_with_the_features_that_it_requires(
+    here: Here, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_portfolio(monkeypatch)
+    monkeypatch.setattr(planner, "image_seconds", lambda backbone, shape: 1000.0 if backbone.mirrored else 1e-4)
+
+    board = here.run(features_job(weights, members={"one": {"kind": "logistic"}}, grow=True), "execution.budget=100s")
+
+    assert board["growth"]["tried"] == []
+    assert board["growth"]["ended"].startswith("the time was up: one-mirrored takes about ")
 
 
 def test_an_addition_that_fails_is_named_and_changes_nothing(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from tests.members.plain_run import PlainRun
 from tests.tiny import plan_of, spec_of, tiny_data, tiny_table
 from torch.nn import functional
 
+from quorate.data.dataset import ArrayImages
 from quorate.data.extracted import Extracted, ExtractedImages
 from quorate.data.table_features import scaling
 from quorate.members.backbone import Backbone, Extractor, prepare
@@ -69,6 +70,17 @@ def test_vectors_are_the_pooled_features_of_timm_on_resized_standardized_images(
     # then
     assert found.dtype == np.float32 and found.shape == (48, 96)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_mirrored_features_are_those_of_the_mirror_images(backbone):
+    mirrored = backbone.model_copy(update={"mirrored": True})
+    mirror_images = ArrayImages(COLOUR.x.pixels[:, :, ::-1])
+
+    found = extractor_of(mirrored, COLOUR.x.shape)(COLOUR.x)
+
+    expected = extractor_of(backbone, COLOUR.x.shape)(mirror_images)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    assert not np.allclose(found, extractor_of(backbone, COLOUR.x.shape)(COLOUR.x), atol=1e-3)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 4])
@@ -226,20 +238,20 @@ def test_saved_weights_that_do_not_fit_are_refused(backbone, tmp_path):
         load_member(tmp_path)
 
 
-def test_the_weights_and_the_size_are_part_of_the_identity_and_the_path_is_not(weights, tmp_path):
+def test_the_weights_the_size_and_the_mirroring_are_part_of_the_identity_and_the_path_is_not(weights, tmp_path):
     copied = tmp_path / "copy.safetensors"
     copied.write_bytes(weights.read_bytes())
     other = write_weights(tmp_path / "other.safetensors", seed=1)
 
-    def keys(path: Path, size: int = 32) -> tuple[str, str]:
-        features = f"{{arch: {ARCH}, weights: {path}, size: {size}}}"
+    def keys(path: Path, size: int = 32, mirrored: str = "false") -> tuple[str, str]:
+        features = f"{{arch: {ARCH}, weights: {path}, size: {size}, mirrored: {mirrored}}}"
         plan = plan_of(f"{{m: {{kind: svm, features: {features}}}}}", data=COLOUR)
         return plan.tasks[0].key, plan.features[0].key
 
-    first, same, weighs, larger = keys(weights), keys(copied), keys(other), keys(weights, 48)
+    first, same, *others = keys(weights), keys(copied), keys(other), keys(weights, 48), keys(weights, 32, "true")
 
     assert first == same
-    assert len({first[0], weighs[0], larger[0]}) == len({first[1], weighs[1], larger[1]}) == 3
+    assert all(len({first[place], *(one[place] for one in others)}) == 4 for place in (0, 1))
 
 
 def test_a_plan_identifies_each_backbone_once_whatever_the_members_and_folds(weights):

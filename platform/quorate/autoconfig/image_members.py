@@ -24,7 +24,9 @@ KNN_ROWS = 10_000
 """Nearest neighbours are used only below this number of rows, because each prediction compares an image with all
 training rows. An assumption, not a measurement."""
 FROZEN_HEAD: dict[str, Any] = {"kind": "logistic", "C": 0.003}
-"""The member on frozen features; measured on flowers, see docs/backbones.md."""
+"""The member on the features of one frozen network; measured on flowers, see docs/backbones.md."""
+JOINED_HEAD: dict[str, Any] = {"kind": "logistic", "C": 0.01}
+"""The member on the features of several networks together; measured there too."""
 FINETUNING: dict[str, Any] = {
     "optimizer": "adamw",
     "lr": 3e-3,
@@ -109,7 +111,7 @@ def _from_weights(
     if len(frozen) > 1:
         joined = {"kind": "joined", "of": [one.features for one in frozen]}
         about = "the features of all networks together"
-        yield MemberCandidate("logistic-joined", about, ({**FROZEN_HEAD, "features": joined},), core=True)
+        yield MemberCandidate("logistic-joined", about, ({**JOINED_HEAD, "features": joined},), core=True)
     for one in frozen:
         about = f"frozen {one.sampled.name}: probe NLL {one.sampled.probe_nll:.3f} on a sample"
         form = {**FROZEN_HEAD, "features": one.features}
@@ -117,11 +119,13 @@ def _from_weights(
     best, side = frozen[0].sampled, min(signature.shape[:2])
     backbone = best.found.backbone
     tuned = {"kind": "net", "arch": backbone.arch, "weights": str(backbone.weights), **FINETUNING, **batch_size(rows)}
+    if "mirror" in augment:
+        tuned["tta"] = {"augment": {"mirror": True}, "passes": 2}
     least = (best.trained_side or side) // 2
-    sides = [size for size in (224, 160, 128, 96, 64) if least <= size <= side] or [side]
+    sides = [size for size in (224, 160, 128, 112, 96, 64) if least <= size <= side] or [side]
     forms = tuple({**tuned, "augment": augment} | ({"size": size} if size < side else {}) for size in sides)
     why = f"{best.name}, the best of the networks, fine-tuned"
-    yield MemberCandidate(f"tuned-{best.name}", why, forms, epochs=(3, 8), copies=2)
+    yield MemberCandidate(f"tuned-{best.name}", why, forms, epochs=(2, 6), copies=2)
 
 
 def _for_large_images(

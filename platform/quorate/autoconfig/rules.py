@@ -14,6 +14,7 @@ from quorate.autoconfig.frozen_networks import FrozenNetwork, frozen_networks
 from quorate.autoconfig.image_members import are_large, image_candidates
 from quorate.autoconfig.selection import (
     MAIN_PART,
+    PART,
     Machine,
     MemberCandidate,
     MemberSelection,
@@ -109,7 +110,8 @@ def choose(
         whole = data_choices(fingerprint).size
         options = [(split, size) for split, size in options if size == whole]
     total = fingerprint.rows + (fingerprint.test_rows or 0)
-    core_seconds = FEATURES * planned_seconds(seconds, MAIN_PART) * machine.cores
+    part = MAIN_PART if networks else PART
+    core_seconds = FEATURES * planned_seconds(seconds, part) * machine.cores
     frozen = frozen_networks(networks, images=total, core_seconds=core_seconds) if networks else ()
     reserved = sum(one.seconds for one in frozen) * total
     best: tuple[Validation, int | None, MemberSelection] | None = None
@@ -118,7 +120,7 @@ def choose(
         signature = _signature(fingerprint, size)
         in_fold = max(2, int(rows * validation.part))
         n_classes = len(fingerprint.classes)
-        budget = TrainingBudget(signature, in_fold, validation.folds, n_classes, machine, seconds, reserved)
+        budget = TrainingBudget(signature, in_fold, validation.folds, n_classes, machine, seconds, reserved, part)
         twice = rarest - math.ceil(rarest * (1 - validation.part)) >= 2
         candidates = _candidates(fingerprint, signature, in_fold, twice, hub, frozen)
         best = (validation, size, select_members(candidates, budget))

@@ -20,7 +20,8 @@ PART = 0.6
 """Fraction of the budget to plan for, because the estimates are rough and this machine may be slower. An assumption,
 not a measurement."""
 MAIN_PART = 0.8
-"""The same for networks whose speed is measured: main networks, and frozen ones. An assumption, not a measurement."""
+"""The same for jobs whose time networks with a measured speed use: main networks, and those of a job with frozen
+ones. An assumption, not a measurement."""
 AROUND = 20.0
 """Seconds for startup, combining and the report. An assumption, not a measurement."""
 ONE_MEMBER = 0.35
@@ -79,6 +80,8 @@ class TrainingBudget:
     """The budget in seconds."""
     reserved: float = 0.0
     """Core seconds for the features of frozen networks, which are computed once for all members and folds."""
+    part: float = PART
+    """The fraction of the budget to plan for."""
 
     @property
     def core_seconds(self) -> float:
@@ -87,7 +90,7 @@ class TrainingBudget:
     @property
     def longest(self) -> float:
         """Maximum duration of one fit task in seconds."""
-        return planned_seconds(self.seconds)
+        return planned_seconds(self.seconds, self.part)
 
 
 @dataclass(frozen=True)

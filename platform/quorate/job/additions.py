@@ -1,4 +1,4 @@
-"""What a growing job can add: further copies of the members with most weight, and entries of the portfolio."""
+"""What a growing job can add: mirrored features, further copies of the members with most weight, and the portfolio."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from quorate.job.composition import Composition
+from quorate.members.best_backbones import JoinedBackbones
 from quorate.members.net_params import NetParams
 from quorate.plan.identity import identity_of
 from quorate.plan.portfolio import PortfolioEntry, kind_of_data, portfolio
@@ -17,6 +18,8 @@ from quorate.spec import Job, MemberParams
 
 COPY = "copy"
 """The source of a further copy of a member."""
+MIRRORED = "mirrored features"
+"""The source of a member that uses the features of the images and of their mirror images."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,10 @@ def with_additions(job: Job, additions: Sequence[Addition]) -> Job:
 class Additions:
     """Proposes additions to the ensemble of a job, the most promising first.
 
-    Further copies and entries of the portfolio take turns. The weight of a member says what its predictions are worth.
-    The variance of a mean of k copies is 1/k of that of one, so another copy removes 1/(k (k + 1)) of it.
+    The member with most weight on the features of frozen networks comes first, with the features of the mirror images
+    (docs/backbones.md). Then further copies and entries of the portfolio take turns. The weight of a member says what
+    its predictions are worth. The variance of a mean of k copies is 1/k of that of one, so another copy removes
+    1/(k (k + 1)) of it.
     """
 
     def __init__(self, made: Composition) -> None:
@@ -52,9 +57,13 @@ class Additions:
         """The source of the addition that was taken last."""
         self._useless: set[str] = set()
         """Members of which a further copy brought nothing."""
+        self._mirrored = False
+        """Whether mirrored features were tried."""
 
     def proposals(self, made: Composition) -> Iterator[Addition]:
         """The additions that were not taken yet."""
+        if not self._mirrored:
+            yield from _with_mirrored_features(made)
         sources = [self._copies(made), self._entries_of(made.job)]
         if self._taken == COPY:
             sources.reverse()
@@ -63,6 +72,9 @@ class Additions:
 
     def take(self, addition: Addition) -> None:
         """Note that an addition is trained: then the other source has its turn, and an entry is not proposed again."""
+        if addition.source == MIRRORED:
+            self._mirrored = True
+            return
         self._taken = COPY if addition.source == COPY else "portfolio"
         if addition.source != COPY:
             self._entries.remove(self._entry_of[addition.member])
@@ -101,6 +113,21 @@ class Additions:
             given |= next(({"augment": network.augment} for network in networks), {})
         params: MemberParams = kind.model_validate(given)
         return params
+
+
+def _with_mirrored_features(made: Composition) -> Iterator[Addition]:
+    """The member with most weight of those on frozen features, with the features of the mirror images too."""
+    weights, members = _weights(made), made.job.spec.members
+    frozen = [name for name in weights if members[name].frozen_backbones]
+    if not frozen:
+        return
+    best = max(frozen, key=lambda name: weights[name])
+    networks = members[best].frozen_backbones
+    if not any(network.mirrored for network in networks):
+        both = (*networks, *(network.model_copy(update={"mirrored": True}) for network in networks))
+        changed = {"features": JoinedBackbones(of=both), "copies": 1, "vary": {}}
+        name = _free(f"{best}-mirrored", made.job)
+        yield Addition(name, name, members[best].model_copy(update=changed), MIRRORED)
 
 
 def _differs(params: MemberParams) -> bool:

@@ -13,13 +13,13 @@ from rich.console import Console
 from quorate.execution.base import Executor
 from quorate.execution.budget import Budget
 from quorate.execution.estimates import Load, makespan
-from quorate.job.additions import COPY, Addition, Additions, with_additions
+from quorate.job.additions import COPY, MIRRORED, Addition, Additions, with_additions
 from quorate.job.budget import SAFETY, leave_out_beginnings
 from quorate.job.composition import Composition, compose
 from quorate.job.planning import plan_job
 from quorate.job.progress import JobProgress, find_finished
 from quorate.job.training import Trainer, WorkerShares
-from quorate.plan.tasks import FitTask, Plan, Unit
+from quorate.plan.tasks import FitTask, Plan, Task, Unit
 from quorate.report.budget import format_duration
 from quorate.results.results import Fit
 from quorate.runs.leaderboard import LeaderboardGrowth, TriedMember
@@ -85,7 +85,7 @@ class Growth:
         They are as many as keep the workers busy, and those that do not fit into the remaining time are left out.
         """
         number, chosen = self._number(made.plan), list[Addition]()
-        plan, loads, late = made.plan, list[Load](), dict[str, float]()
+        plan, loads, late = made.plan, dict[str, Load](), dict[str, float]()
         for addition in additions.proposals(made):
             try:
                 full = self._planned(with_additions(made.job, [*chosen, addition]), made)
@@ -93,8 +93,8 @@ class Growth:
                 additions.take(addition)
                 self._reject(addition, f"it cannot be planned: {error}")
                 continue
-            added = loads + self._loads(_part(full, _labels_of(addition, full)))
-            seconds = makespan([], sorted(added, reverse=True)) + (len(chosen) + 1) * made.ensemble.seconds
+            added = loads | self._loads(_part(full, _labels_of(addition, full)))
+            seconds = makespan([], sorted(added.values(), reverse=True)) + (len(chosen) + 1) * made.ensemble.seconds
             if seconds <= self._budget.training_left():
                 chosen, plan, loads = [*chosen, addition], full, added
                 additions.take(addition)
@@ -128,13 +128,18 @@ class Growth:
     def _planned(self, job: Job, made: Composition) -> Plan:
         return self._work.corrected(plan_job(job, made.plan.context, self._trainer.place))
 
-    def _loads(self, new: Plan) -> list[Load]:
-        """The estimated seconds of the tasks that are not in the store, and their shares of all workers."""
-        self._found |= self._trainer.outages.call(partial(find_finished, new, self._trainer.results))
-        missing = [task for task in new.runs if any(part.key not in self._found for part in task.all)]
+    def _loads(self, new: Plan) -> dict[str, Load]:
+        """The estimated seconds of the tasks that are not in the store, and their shares of all workers, by their
+        keys; with the tasks that compute the features of frozen networks."""
+        results, call = self._trainer.results, self._trainer.outages.call
+        self._found |= call(partial(find_finished, new, results))
+        fits = [task for task in new.runs if any(part.key not in self._found for part in task.all)]
+        frozen = {backbone for task in fits for backbone in task.params.frozen_backbones}
+        features = [task for task in new.features if task.backbone in frozen]
+        missing: list[Task] = [*fits, *(task for task in features if not call(partial(results.has_features, task)))]
         most = self._trainer.job.spec.execution.workers
         shares = WorkerShares([Unit((task,)) for task in missing], self._opened(), most)
-        return [(self._work.estimates.seconds(task), shares(task)) for task in missing]
+        return {task.key: (self._work.estimates.seconds(task), shares(task)) for task in missing}
 
     def _train(self, full: Plan, made: Composition, batch: Sequence[Addition]) -> None:
         """Train the additions, as far as there is time."""
@@ -213,7 +218,7 @@ def _part(plan: Plan, labels: Collection[str]) -> Plan:
 
 
 def _said(addition: Addition) -> str:
-    return "a further copy" if addition.source == COPY else "from the portfolio"
+    return {COPY: "a further copy", MIRRORED: MIRRORED}.get(addition.source, "from the portfolio")
 
 
 @contextmanager

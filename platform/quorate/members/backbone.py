@@ -54,6 +54,8 @@ class Backbone(Spec):
     """The weights that timm offers (`hub`), or a .safetensors or .pth file with timm's parameter names."""
     size: int | None = Field(None, ge=4, le=4096)
     """Side to which images are resized before the network; by default they are not resized."""
+    mirrored: bool = False
+    """Whether the network sees the mirror image of each image, left and right exchanged."""
     batch_size: int = Field(64, ge=1, le=100_000)
     """Number of images per pass."""
     gpus: float = Field(0, ge=0, allow_inf_nan=False)
@@ -176,7 +178,8 @@ def identity_of_backbone(backbone: Backbone, shape: tuple[int, int, int]) -> dic
     else:
         content = hashlib.sha256(prepare(backbone, shape)).hexdigest()
     named = {"version": VERSION, "arch": backbone.arch, "weights": "sha256:" + content, "size": backbone.size}
-    return {**named, "numerics": backbone.numerics(shape).to_json()}
+    mirrored = {"mirrored": True} if backbone.mirrored else {}  # without it, keys are those of earlier results
+    return {**named, **mirrored, "numerics": backbone.numerics(shape).to_json()}
 
 
 def prepare(backbone: Backbone, shape: tuple[int, int, int], *, weights: Path | None = None) -> bytes:
@@ -209,6 +212,7 @@ class Extractor:
             self.numerics.to_json(),
             list(self.shape),
             hashlib.sha256(self.weights).hexdigest(),
+            *(["mirrored"] if b.mirrored else []),
         ]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
@@ -222,7 +226,8 @@ class Extractor:
         for batch in feed.batches(self.numerics.batch_size):
             if stop():
                 return None
-            matrix[at : at + len(batch)] = network(batch).float().cpu().numpy()
+            seen = batch.flip(-1) if self.backbone.mirrored else batch
+            matrix[at : at + len(batch)] = network(seen).float().cpu().numpy()
             at += len(batch)
         return matrix
 
