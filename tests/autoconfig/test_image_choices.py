@@ -119,3 +119,30 @@ def test_the_pace_of_a_network_is_measured_once() -> None:
 
     assert first == again > 0
     assert pace({"kind": "svm"}, signature) == 1.0
+
+
+def photograph_choices(seconds: float) -> JobChoices:
+    """The job for 3,000 photographs and two networks, on a machine as fast as estimated."""
+    size, counts = Range(160, 160, 160), {f"class {k}": 600 for k in range(5)}
+    facts = ImageFacts(size, size, size, 3, grey=0.0, files=3000)
+    fingerprint = Fingerprint(DataLocation("image_folder", Path("photos")), counts, 600, 1, Repeats(0, 0, 0), facts)
+    networks = [sampled("mobilenetv2_100", seconds=0.01), sampled("resnet18", seconds=0.02)]
+    return choose(fingerprint, Machine(2, 0), seconds, hub=False, networks=networks)
+
+
+def test_photographs_with_weights_get_frozen_heads_first_and_a_network_that_predicts_both_views_if_there_is_time() -> (
+    None
+):
+    short, long = (photograph_choices(seconds).selection for seconds in (300, 3000))
+    heads = {"logistic-joined": 0.01, "logistic-mobilenetv2_100": 0.003, "logistic-resnet18": 0.003}
+
+    assert {one.name: one.params["C"] for one in short.members} == heads
+    (tuned,) = (one.params for one in long.members if one.name not in heads)
+    assert 3 <= tuned["epochs"] <= 6 and tuned["augment"]["mirror"]
+    assert tuned["tta"] == {"augment": {"mirror": True}, "passes": 2}
+    assert tuned["size"] >= 112, "half of the side that the network was trained on"
+
+
+@pytest.mark.parametrize("seconds", [120, 300, 600, 1200, 3000])
+def test_a_job_with_frozen_networks_is_planned_for_at_most_its_budget(seconds: int) -> None:
+    assert photograph_choices(seconds).selection.seconds <= seconds

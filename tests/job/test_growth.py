@@ -14,6 +14,7 @@ import pytest
 from sklearn.datasets import load_wine
 from sklearn.metrics import log_loss
 from tests.execution import odd_members  # noqa: F401  (registers a kind)
+from tests.features import ARCH
 from tests.features import job as features_job
 from tests.features import write_weights
 from tests.jobs import SMALL, Here
@@ -291,6 +292,33 @@ def test_an_addition_is_estimated_with_the_features_that_it_requires(
 
     assert board["growth"]["tried"] == []
     assert board["growth"]["ended"].startswith("the time was up: one-mirrored takes about ")
+
+
+def test_features_in_the_store_add_nothing_to_the_estimate(
+    here: Here, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_portfolio(monkeypatch)
+    job = features_job(weights, members={"one": {"kind": "logistic"}}, grow=True)
+    here.run(job, "execution.budget=1h")
+    monkeypatch.setattr(planner, "image_seconds", lambda backbone, shape: 1000.0)
+
+    board = here.run(job, "execution.budget=100s", "seed=1")
+
+    assert board["tasks"]["trained"] > 0
+    assert [row["source"] for row in board["growth"]["tried"]] == [MIRRORED]
+
+
+def test_a_job_that_has_mirrored_features_does_not_try_them_again(
+    here: Here, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_portfolio(monkeypatch)
+    mirrored = {"arch": ARCH, "weights": str(weights), "size": 32, "mirrored": True}
+    heads = {"one": {"kind": "logistic"}, "other": {"kind": "naive_bayes", "features": mirrored}}
+
+    board = here.run(features_job(weights, members=heads, grow=True), "execution.budget=1h")
+
+    assert board["growth"]["tried"] == []
+    assert "mirrored training images, computed once" in here.said
 
 
 def test_an_addition_that_fails_is_named_and_changes_nothing(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,6 +104,11 @@ def augmentation(facts: ImageFacts, signature: ImageSignature) -> dict[str, Any]
     return {"mirror": True, "crop": crop} if are_photographs(facts) or facts.keeps_mirrored else {"crop": crop}
 
 
+def _both_views(augment: dict[str, Any]) -> dict[str, Any]:
+    """Predict an image and its mirror image, if mirroring does not change the class."""
+    return {"tta": {"augment": {"mirror": True}, "passes": 2}} if "mirror" in augment else {}
+
+
 def _from_weights(
     frozen: Sequence[FrozenNetwork], signature: ImageSignature, rows: int, augment: dict[str, Any]
 ) -> Iterator[MemberCandidate]:
@@ -118,9 +123,8 @@ def _from_weights(
         yield MemberCandidate(f"logistic-{one.sampled.name}", about, (form,), core=len(frozen) == 1)
     best, side = frozen[0].sampled, min(signature.shape[:2])
     backbone = best.found.backbone
-    tuned = {"kind": "net", "arch": backbone.arch, "weights": str(backbone.weights), **FINETUNING, **batch_size(rows)}
-    if "mirror" in augment:
-        tuned["tta"] = {"augment": {"mirror": True}, "passes": 2}
+    start = {"kind": "net", "arch": backbone.arch, "weights": str(backbone.weights)}
+    tuned = {**start, **FINETUNING, **batch_size(rows), **_both_views(augment)}
     least = (best.trained_side or side) // 2
     sides = [size for size in (224, 160, 128, 112, 96, 64) if least <= size <= side] or [side]
     forms = tuple({**tuned, "augment": augment} | ({"size": size} if size < side else {}) for size in sides)
@@ -158,9 +162,7 @@ def _for_large_images(
 
 def _for_small_images(signature: ImageSignature, rows: int, augment: dict[str, Any]) -> Iterator[MemberCandidate]:
     epochs = wanted_epochs(rows)
-    own = {**batch_size(rows), "schedule": "one_cycle", "augment": augment}
-    if "mirror" in augment:
-        own["tta"] = {"augment": {"mirror": True}, "passes": 2}
+    own = {**batch_size(rows), "schedule": "one_cycle", "augment": augment, **_both_views(augment)}
     deep = min(signature.shape[:2]) >= 16
     resnets = ({"width": 16, "blocks": 2}, {"width": 16}, {"width": 8})
     yield MemberCandidate(

@@ -20,6 +20,8 @@ COPY = "copy"
 """The source of a further copy of a member."""
 MIRRORED = "mirrored features"
 """The source of a member that uses the features of the images and of their mirror images."""
+_LONGEST = 80
+"""Number of characters of a member's name that are kept in the name of an addition; a job file allows 100 in all."""
 
 
 @dataclass(frozen=True)
@@ -116,18 +118,18 @@ class Additions:
 
 
 def _with_mirrored_features(made: Composition) -> Iterator[Addition]:
-    """The member with most weight of those on frozen features, with the features of the mirror images too."""
+    """The member with most weight of those on frozen features, with the features of the mirror images too, unless the
+    job has a member with such features."""
     weights, members = _weights(made), made.job.spec.members
     frozen = [name for name in weights if members[name].frozen_backbones]
-    if not frozen:
+    if not frozen or any(network.mirrored for one in members.values() for network in one.frozen_backbones):
         return
     best = max(frozen, key=lambda name: weights[name])
     networks = members[best].frozen_backbones
-    if not any(network.mirrored for network in networks):
-        both = (*networks, *(network.model_copy(update={"mirrored": True}) for network in networks))
-        changed = {"features": JoinedBackbones(of=both), "copies": 1, "vary": {}}
-        name = _free(f"{best}-mirrored", made.job)
-        yield Addition(name, name, members[best].model_copy(update=changed), MIRRORED)
+    both = (*networks, *(network.model_copy(update={"mirrored": True}) for network in networks))
+    changed = {"features": JoinedBackbones(of=both), "copies": 1, "vary": {}}
+    name = _free(f"{best[:_LONGEST]}-mirrored", made.job)
+    yield Addition(name, name, members[best].model_copy(update=changed), MIRRORED)
 
 
 def _differs(params: MemberParams) -> bool:

@@ -151,7 +151,7 @@ def summaries(plan: Plan, finished: Callable[[FeatureTask], bool]) -> list[Featu
     for backbone, part in parts:
         tasks = tuple(task for task in plan.features if (task.backbone, task.part) == (backbone, part))
         left = [task for task in tasks if not finished(task)]
-        images = "training images" if part == "train" else "test images"
+        images = "mirrored " * backbone.mirrored + ("training images" if part == "train" else "test images")
         found.append(FeatureSummary(backbone, images, tasks, len(tasks) - len(left), sum(task.cost for task in left)))
     return found
 

@@ -52,6 +52,8 @@ class Growth:
         self._tried: list[TriedMember] = []
         self._found: dict[str, Fit] = {}
         """Finished fits of additions that were in the store."""
+        self._computed: set[str] = set()
+        """The keys of the features that are in the store."""
         self._fruitless = 0
         """Number of additions since the last one that lowered the loss."""
         self._ended = ""
@@ -135,8 +137,9 @@ class Growth:
         self._found |= call(partial(find_finished, new, results))
         fits = [task for task in new.runs if any(part.key not in self._found for part in task.all)]
         frozen = {backbone for task in fits for backbone in task.params.frozen_backbones}
-        features = [task for task in new.features if task.backbone in frozen]
-        missing: list[Task] = [*fits, *(task for task in features if not call(partial(results.has_features, task)))]
+        features = [task for task in new.features if task.backbone in frozen and task.key not in self._computed]
+        self._computed |= {task.key for task in features if call(partial(results.has_features, task))}
+        missing: list[Task] = [*fits, *(task for task in features if task.key not in self._computed)]
         most = self._trainer.job.spec.execution.workers
         shares = WorkerShares([Unit((task,)) for task in missing], self._opened(), most)
         return {task.key: (self._work.estimates.seconds(task), shares(task)) for task in missing}
