@@ -9,7 +9,8 @@ five tables, and keeps their probabilities and core seconds in FOLDER, so that i
 
 Both are changes of the log-loss in percent, as means over the splits of a table: the cross-fitted loss of the
 out-of-fold rows, which a job sees, and the loss of the other training rows, which decides. A member belongs to the
-first ones if the mean over the tables is better with it, in the order of the gain per core second.
+first ones if the mean over the tables is better with it, in the order of the gain per core second. (docs/defaults.md
+says where the portfolio differs from this rule.)
 """
 
 from __future__ import annotations

@@ -129,6 +129,7 @@ def _from_weights(
     sides = [size for size in (224, 160, 128, 112, 96, 64) if least <= size <= side] or [side]
     forms = tuple({**tuned, "augment": augment} | ({"size": size} if size < side else {}) for size in sides)
     why = f"{best.name}, the best of the networks, fine-tuned"
+    # with (2, 6), it is planned with three epochs at least: only core members get the minimum
     yield MemberCandidate(f"tuned-{best.name}", why, forms, epochs=(2, 6), copies=2)
 
 
