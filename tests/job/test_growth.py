@@ -14,9 +14,8 @@ import pytest
 from sklearn.datasets import load_wine
 from sklearn.metrics import log_loss
 from tests.execution import odd_members  # noqa: F401  (registers a kind)
-from tests.features import ARCH
+from tests.features import ARCH, write_weights
 from tests.features import job as features_job
-from tests.features import write_weights
 from tests.jobs import SMALL, Here
 from tests.tiny import LAPTOP, alone, plan_of, spec_of, tiny_data, two_folds
 
