@@ -51,7 +51,7 @@ def space_of(params: MemberParams) -> Space:
 def _default_space(params: MemberParams, kind: str) -> Space:
     if kind not in MEMBERS.names():
         return {}  # refused as the name of a kind
-    own = params if kind == params.kind else MEMBERS.get(kind).Params.model_construct()
+    own = params if kind == params.kind else MEMBERS.get(kind).Params.model_construct(kind=kind)
     return parse_space(own.search_space())
 
 
@@ -73,7 +73,7 @@ def _configuration(
     given = base.model_dump(exclude={"copies", "vary", "search"}, exclude_unset=True)
     if chosen != base.kind:
         given = {name: value for name, value in given.items() if name in PLACE}
-        base = model.model_construct()
+        base = model.model_construct(kind=chosen)
     given["kind"] = chosen
     for one in parameters:
         if one.name not in point or one.path == "kind":
