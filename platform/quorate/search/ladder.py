@@ -42,7 +42,7 @@ def steps_of(spec: SearchSpec, base: MemberParams, folds: int) -> tuple[Step, ..
         raise ValueError(f"over: {over} needs a member with epochs, but {base.kind} has none; write over: folds")
     by_fold = tuple(Step(number) for number in _ascending(folds, spec.reduction))
     if spec.scheduler == "wilcoxon":
-        return tuple(Step(number) for number in range(2, folds)) + (whole,)
+        return (*(Step(number) for number in range(2, folds)), whole)
     if over == "folds":
         return by_fold
     assert base.most_epochs is not None

@@ -1,4 +1,4 @@
-"""Suggest points of a search space: Optuna's samplers and other searchers, through Ray Tune's interface of searchers."""
+"""Suggest points of a search space: Optuna's samplers and other searchers, through Ray Tune's interface."""
 
 from __future__ import annotations
 
@@ -206,7 +206,9 @@ def _conditional(parameters: Sequence[Parameter]) -> Callable[[optuna.Trial], No
             elif alone:
                 point[one.name] = one.dimension.values[0]
             else:
-                point[one.name] = one.dimension.values[trial.suggest_categorical(name, range(len(one.dimension.values)))]
+                point[one.name] = one.dimension.values[
+                    trial.suggest_categorical(name, range(len(one.dimension.values)))
+                ]
 
     return suggest
 

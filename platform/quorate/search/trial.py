@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from quorate.members.base import Proba
 from quorate.plan.identity import digest, identity_of
@@ -13,6 +14,8 @@ from quorate.search.ladder import Step
 from quorate.search.schedulers import Standing
 from quorate.spec import MemberParams
 from quorate.spec.space import Point
+
+TrialState = Literal["running", "complete", "stopped", "failed", "invalid", "out of time"]
 
 _HASH = 10
 """Hexadecimal digits of the hash in the name of a trial: two of 10,000 trials share one with probability 5e-5."""
@@ -35,6 +38,8 @@ class FitEnd:
     reused: bool = False
     problem: str = ""
     """Why it has no predictions, such as `diverged: the loss is not finite`."""
+    late: bool = False
+    """Whether the reason is that the time was up."""
 
 
 @dataclass(eq=False)
@@ -47,35 +52,31 @@ class Trial:
     source: str
     """`written`, the name of an entry of the portfolio, or the method that suggested it."""
     point: Point | None
-    """Its values in the space; None for parameters that the space does not contain."""
+    """Its values in the space; None if it has others."""
     fits: tuple[FitTask, ...] = ()
     """The complete fits, one per fold; empty if the member cannot be planned."""
-    suggestion: int | None = None
-    """The number by which the method knows it; None if the method does not."""
-    state: str = "running"
+    suggestions: list[int] = field(default_factory=list)
+    """The numbers by which the method knows it: several if it was suggested again, none if it was not."""
+    state: TrialState = "running"
     problem: str = ""
     step: int = 0
-    """The steps that it has ended."""
+    """The number of steps that it has ended."""
     ends: dict[str, FitEnd] = field(default_factory=dict)
     """The ends of its tasks, by their keys."""
     standings: list[Standing] = field(default_factory=list)
 
-    def tasks(self, step: Step) -> Iterator[FitTask]:
+    def tasks(self, step: Step) -> tuple[FitTask, ...]:
         """The tasks whose ends a step needs."""
         epochs = step.epochs(self.params)
-        for task in self.fits[: step.folds]:
-            yield task if epochs is None else until(task, epochs)
+        return tuple(task if epochs is None else until(task, epochs) for task in self.fits[: step.folds])
 
     def reached(self, step: Step) -> Mapping[int, FitEnd] | None:
         """The ends of the tasks of a step by their folds; None while one is missing."""
-        found = {task.fold: self.ends.get(task.key) for task in self.tasks(step)}
-        return None if None in found.values() else found  # type: ignore[return-value]
+        tasks = self.tasks(step)
+        found = {task.fold: self.ends[task.key] for task in tasks if task.key in self.ends}
+        return found if len(found) == len(tasks) else None
 
     @property
     def loss(self) -> float | None:
         """The loss after its last step; None before the first one."""
         return self.standings[-1].loss if self.standings else None
-
-    @property
-    def is_complete(self) -> bool:
-        return self.state == "complete"
