@@ -104,7 +104,7 @@ class FitTask:
     until: int | None = None
     """The epoch after which it ends with the result so far; None for the whole fit. See `plan.steps`."""
     whole: str = ""
-    """With `until`, the key of the whole fit, which has the same checkpoints."""
+    """With `until`, the key of the whole fit, whose checkpoints are shared."""
 
     @property
     def all(self) -> tuple[FitTask, ...]:
