@@ -41,10 +41,11 @@ class Candidate:
 
 @dataclass
 class Orders:
-    """What the session of a search has to do next."""
+    """What the session of a search has to do next, and the trials that have ended."""
 
     submit: list[FitTask] = field(default_factory=list)
     cancel: list[FitTask] = field(default_factory=list)
+    ended: list[Trial] = field(default_factory=list)
 
 
 class Search:
@@ -78,6 +79,8 @@ class Search:
         self._of: dict[str, Trial] = {}
         """The trial of each task that was submitted, by its key."""
         self._orders = Orders()
+        self._known: dict[str, Trial] = {}
+        """The trials by their names."""
         self.trials: list[Trial] = []
         self.ended = ""
         """Why there are no further trials; empty while there are."""
@@ -125,14 +128,13 @@ class Search:
             candidate = self._first.popleft()
             numbers = [self._number_of(candidate.point)] if candidate.point is not None else []
             return self._added(candidate, [number for number in numbers if number is not None])
-        known = {trial.name: trial for trial in self.trials}
         for _ in range(_MOST_KNOWN):
             if (found := self._suggestion()) is None:
                 self.ended = "the method has no further points"
                 return None
             number, point = found
             candidate = self._candidate(point)
-            if (twin := known.get(candidate.name)) is None:
+            if (twin := self._known.get(candidate.name)) is None:
                 return self._added(candidate, [number])
             self._tell(twin, [number])
         self.ended = f"the last {_MOST_KNOWN} suggestions were known already"
@@ -159,6 +161,7 @@ class Search:
         trial = Trial(len(self.trials), candidate.name, candidate.params, candidate.source, candidate.point)
         trial.suggestions, trial.problem = numbers, candidate.problem
         self.trials.append(trial)
+        self._known[trial.name] = trial
         return trial
 
     def _begin(self, trial: Trial) -> None:
@@ -232,6 +235,7 @@ class Search:
 
     def _end(self, trial: Trial, state: TrialState) -> None:
         trial.state = state
+        self._orders.ended.append(trial)
         self._tell(trial, trial.suggestions)
 
     def _tell(self, trial: Trial, numbers: list[int]) -> None:

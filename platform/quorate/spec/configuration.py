@@ -92,6 +92,33 @@ def _kind_at(given: dict[str, Any], path: str, kind: str) -> dict[str, Any]:
     return dict(value) if isinstance(value, dict) and value.get("kind") == kind else {"kind": kind}
 
 
+def values_in(params: MemberParams, parameters: Sequence[Parameter]) -> dict[str, Any]:
+    """The values that a member has of the parameters of a space that apply, by their names."""
+    values: dict[str, Any] = {}
+    for one in parameters:
+        if not one.applies(values):
+            continue
+        first, dot, rest = one.path.partition(".")
+        value: Any = params
+        for key in (field_named(type(params), first) + dot + rest).split("."):
+            value = value.get(key) if isinstance(value, dict) else getattr(value, key, None)
+        values[one.name] = getattr(value, "kind", value)  # the parameters of a kind are searched on their own
+    return values
+
+
+def point_of(base: MemberParams, parameters: Sequence[Parameter], params: MemberParams) -> Point | None:
+    """The point of a space that makes this member; None if the space does not contain it."""
+    point = values_in(params, parameters)
+    if not all(one.dimension.contains(point[one.name]) for one in parameters if one.name in point):
+        return None
+    try:
+        made = configured(base, parameters, point)
+    except ValueError:
+        return None
+    outside = {"copies", "search", "vary"}
+    return point if made.model_dump(exclude=outside) == params.model_dump(exclude=outside) else None
+
+
 def space_problems(params: MemberParams) -> Iterator[tuple[Loc, str]]:
     """What is wrong with the `search` of a member, with places below the member."""
     assert params.search is not None
