@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from quorate.members.net_params import NetParams
-from quorate.plan.identity import identity_of
+from quorate.plan.identity import digest, identity_of
 from quorate.plan.portfolio import PortfolioEntry, kind_of_data, portfolio
 from quorate.plan.tasks import JobData
 from quorate.registry import MEMBERS
 from quorate.search.search import Candidate
 from quorate.search.trial import trial_name
 from quorate.spec import MemberParams
-from quorate.spec.configuration import configured, point_of
+from quorate.spec.configuration import configured, point_of, problem_of
 from quorate.spec.space import Parameter, Point
 
 WRITTEN = "written"
@@ -28,8 +28,7 @@ def candidate_of(
     try:
         params = configured(base, parameters, point)
     except ValueError as error:
-        reason = str(error).strip().splitlines()
-        return Candidate(f"{member}-{len(reason)}", None, source, point, reason[-1] if reason else "invalid")
+        return Candidate(f"{member}-{digest(point=point)[:10]}", None, source, point, problem_of(error))
     same = identity_of(params) == identity_of(base)
     return Candidate(member if same else trial_name(member, params), params, source, point)
 

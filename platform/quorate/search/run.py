@@ -212,8 +212,8 @@ def _say_slots(
     if most > at_once:
         needed = -(-2 * most // steps[0].folds)
         note = (
-            f"{most} fits can run at once, but parallel: {spec.parallel} gives at most {at_once}; with search.parallel: "
-            f"{needed}, all workers would be busy"
+            f"{most} fits can run at once, but parallel: {spec.parallel} gives at most {at_once}; with "
+            f"search.parallel: {needed}, all workers would be busy"
         )
         say_note(console, note)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from quorate.registry import MEMBERS, InvalidParams
+from quorate.registry import MEMBERS, InvalidParams, KindParams
 from quorate.registry.parameter_names import field_named
 from quorate.spec.file import Loc
 from quorate.spec.nested_values import set_nested
@@ -90,6 +90,13 @@ def _kind_at(given: dict[str, Any], path: str, kind: str) -> dict[str, Any]:
     for key in path.split("."):
         value = value.get(key) if isinstance(value, dict) else None
     return dict(value) if isinstance(value, dict) and value.get("kind") == kind else {"kind": kind}
+
+
+def problem_of(error: ValueError) -> str:
+    """Why `configured` has failed, as a sentence."""
+    if isinstance(error, ValidationError | InvalidParams):
+        return first_problem(error, error.model if isinstance(error, InvalidParams) else KindParams, {})
+    return str(error)
 
 
 def values_in(params: MemberParams, parameters: Sequence[Parameter]) -> dict[str, Any]:

@@ -101,18 +101,21 @@ JobFileLoader.add_constructor(
 JobFileLoader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value))
 
 
-def read(path: Path, overrides: Sequence[str | Override] = ()) -> Source:
-    """Parse the file at `path`, apply `KEY=VALUE` overrides and expand `${VAR:-default}`; raises `SpecError`."""
+def read(path: Path, overrides: Sequence[str | Override] = (), *, expand: bool = True) -> Source:
+    """Parse the file at `path`, apply `KEY=VALUE` overrides and expand `${VAR:-default}`; raises `SpecError`.
+
+    Without `expand`, variables stay as they are written.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise SpecError([Problem((), f"cannot read the job file: {error.strerror}", source=str(path))]) from None
     except UnicodeDecodeError:
         raise SpecError([Problem((), "the job file is not UTF-8 text", source=str(path))]) from None
-    return parse(text, name=str(path), overrides=overrides)
+    return parse(text, name=str(path), overrides=overrides, expand=expand)
 
 
-def parse(text: str, *, name: str, overrides: Sequence[str | Override] = ()) -> Source:
+def parse(text: str, *, name: str, overrides: Sequence[str | Override] = (), expand: bool = True) -> Source:
     """Parse text like `read`; messages use `name` as the name of the file."""
     lines: dict[Loc, int] = {}
     problems: list[Problem] = []
@@ -141,7 +144,7 @@ def parse(text: str, *, name: str, overrides: Sequence[str | Override] = ()) -> 
     for override in overrides:
         given = Override(override) if isinstance(override, str) else override
         problems += _override(tree, lines, options, given)
-    expanded = _expand(tree, (), lines, problems, name)
+    expanded = _expand(tree, (), lines, problems, name) if expand else tree
     if problems:
         raise SpecError(problems)
     return Source(name, expanded, lines, options)
