@@ -56,7 +56,7 @@ def _entries(
     """
     signature, rows = data.train.signature, len(data.folds[0].train)
     kinds = {kind for one in parameters if one.path == "kind" for kind in one.dimension.ends} or {base.kind}
-    searched = {one.path.partition(".")[0] for one in parameters if one.is_kind}
+    searched = {one.path.partition(".")[0] for one in parameters}
     for entry in portfolio(signature, rows):
         given = dict(entry.member(kind_of_data(signature), rows))
         if given["kind"] not in kinds:
@@ -65,8 +65,10 @@ def _entries(
             written = base.model_dump(exclude_unset=True)
             if isinstance(base, NetParams):
                 arch = given["arch"] if isinstance(given["arch"], str) else given["arch"]["kind"]
-                if arch != base.arch.kind and "arch" not in searched:
-                    continue
+                if "arch" not in searched:
+                    if arch != base.arch.kind:
+                        continue
+                    given["arch"] = written["arch"]
                 given |= {"epochs": base.epochs, "batch_size": written.get("batch_size", given.get("batch_size", 64))}
             given = {**written, **given}
         yield entry, MEMBERS.get(given["kind"]).Params.model_validate(given)
