@@ -36,10 +36,8 @@ from quorate.search.choices import choices_of
 from quorate.search.first_trials import candidate_of, first_trials
 from quorate.search.ladder import Step, steps_of
 from quorate.search.recorder import SearchRecorder
-from quorate.search.schedulers import open_scheduler
 from quorate.search.scores import OofScore
 from quorate.search.search import Search
-from quorate.search.searchers import open_suggester
 from quorate.search.training import TrialFeed
 from quorate.spec import Job, MemberParams, QuorumSpec
 from quorate.spec.configuration import space_of, values_in
@@ -173,6 +171,10 @@ def _open(
     score: OofScore,
     seed: int,
 ) -> tuple[Search, tuple[Step, ...]]:
+    plans.place.prepare_import_of_ray()
+    from quorate.search.schedulers import open_scheduler
+    from quorate.search.searchers import open_suggester
+
     space = space_of(given)
     parameters = parameters_of(space)
     try:

@@ -7,15 +7,16 @@ those that decide about one trial at a time. They count training in powers of th
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import optuna
 from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule, TrialScheduler
 
+from quorate.search.base import Scheduler, Standing
 from quorate.spec.search import SearchSpec
 
 _LOSS, _TRAINING = "loss", "training"
@@ -23,28 +24,6 @@ _LEVEL = 0.1
 """Significance level of the Wilcoxon test: Optuna's default."""
 _FEWEST = 3
 """Number of other trials that the median rule needs: Tune's default."""
-
-
-@dataclass(frozen=True)
-class Standing:
-    """The losses of a trial after a step."""
-
-    step: int
-    """Counted from 1."""
-    loss: float
-    by_fold: Mapping[int, float]
-
-
-class Scheduler(Protocol):
-    """Decides about trials by their numbers; the order of the calls is that of the decisions."""
-
-    def begin(self, number: int) -> None: ...
-
-    def goes_on(self, number: int, reached: Standing) -> bool:
-        """Whether a trial goes on."""
-
-    def end(self, number: int, reached: Standing | None) -> None:
-        """The trial has ended: it is complete, or it has failed."""
 
 
 def open_scheduler(spec: SearchSpec, steps: int, *, seed: int) -> Scheduler:

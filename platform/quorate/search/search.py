@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 
 from quorate.errors import UserError
 from quorate.plan.tasks import FitTask
+from quorate.search.base import Scheduler, Standing, Suggester
 from quorate.search.ladder import Step
-from quorate.search.schedulers import Scheduler, Standing
-from quorate.search.searchers import Suggester
 from quorate.search.trial import FitEnd, Trial, TrialState
 from quorate.spec import MemberParams
 from quorate.spec.space import Point

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import optuna
@@ -14,6 +14,7 @@ from ray.tune.search import Searcher, create_searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from quorate.errors import UserError
+from quorate.search.base import Suggester
 from quorate.spec.search import SearchSpec, parameters_in
 from quorate.spec.space import (
     Choice,
@@ -31,19 +32,6 @@ _MOST_RANDOM = 10
 """Largest number of random trials before `tpe` and `gp` use the results: Optuna's default for both."""
 _RANDOM_SHARE = 4
 """With few trials, one in this number is random (an assumption)."""
-
-
-class Suggester(Protocol):
-    """Suggests points; it learns the losses of those that it has suggested, by the numbers of their trials."""
-
-    def suggest(self, number: int) -> Point | None:
-        """The point of the next trial; None if there are no more."""
-
-    def report(self, number: int, step: int, loss: float) -> None:
-        """The loss of a trial after a step; the steps of a trial ascend from 1."""
-
-    def end(self, number: int, loss: float | None) -> None:
-        """The trial is complete, or it has no final loss because it was stopped or has failed."""
 
 
 def open_suggester(spec: SearchSpec, space: Space, *, first: Sequence[Point], seed: int) -> Suggester:

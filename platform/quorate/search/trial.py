@@ -10,8 +10,8 @@ from quorate.members.base import Proba
 from quorate.plan.identity import digest, identity_of
 from quorate.plan.steps import until
 from quorate.plan.tasks import FitTask
+from quorate.search.base import Standing
 from quorate.search.ladder import Step
-from quorate.search.schedulers import Standing
 from quorate.spec import MemberParams
 from quorate.spec.space import Point
 
