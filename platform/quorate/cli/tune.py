@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_format
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -110,7 +111,7 @@ def tune(
 def _load(
     job_file: Path,
     member: str,
-    given: dict[str, object],
+    given: Mapping[str, object],
     overrides: list[str],
     executor: str | None,
     budget: str | None,

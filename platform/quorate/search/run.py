@@ -113,7 +113,7 @@ def search_of(job: Job, member: str) -> SearchSpec:
         raise UserError(
             f"the job has no member {member!r}{did_you_mean(member, names)} (its members: {', '.join(names)})"
         )
-    found = job.spec.members[member].search
+    found: SearchSpec | None = job.spec.members[member].search
     assert found is not None, "the command adds it"
     return found
 

@@ -48,7 +48,8 @@ class Trial:
 
     number: int
     name: str
-    params: MemberParams
+    params: MemberParams | None
+    """None if its point makes no valid member."""
     source: str
     """`written`, the name of an entry of the portfolio, or the method that suggested it."""
     point: Point | None
@@ -67,6 +68,7 @@ class Trial:
 
     def tasks(self, step: Step) -> tuple[FitTask, ...]:
         """The tasks whose ends a step needs."""
+        assert self.params is not None, "it has begun"
         epochs = step.epochs(self.params)
         return tuple(task if epochs is None else until(task, epochs) for task in self.fits[: step.folds])
 
