@@ -164,6 +164,21 @@ def test_a_member_without_a_search_is_searched_with_the_space_of_its_kind(quorat
     assert record["trials"][0]["values"] == {"neighbours": 15, "votes": "distance"}
 
 
+def test_a_job_searches_its_members_first_and_trains_the_chosen_trials_no_more(quorate_in, tmp_path, trained):
+    bayes, knn = JOB["members"]["bayes"], {"kind": "knn", "search": {"trials": 4, "ensemble": 2}}
+    write_job(tmp_path, members={"bayes": bayes, "knn": knn, "logistic": "logistic"})
+
+    code, out, err = quorate_in(tmp_path, "train", "job.yaml", columns=160)
+
+    assert code == 0, err
+    assert "search 1 of 2: bayes" in out and "search 2 of 2: knn" in out
+    records = {record.member: record for record in searches(tmp_path)}
+    greedy = next(choice for choice in records["knn"].choices if choice.rule == "greedy 2")
+    (board,) = (json.loads(path.read_text()) for path in (tmp_path / "runs").glob("*/leaderboard.json"))
+    assert {row["name"] for row in board["members"]} == {records["bayes"].best.name, *greedy.trials, "logistic"}
+    assert board["tasks"]["trained"] == 3, "the logistic regression alone"
+
+
 MISTAKES = {
     "no member": (("nett",), "the job has no member 'nett'; did you mean 'net'? (its members: bayes, net, knn)"),
     "method": (("net", "--method", "tp"), "--method tp: members.net.search.method: 'tp' is not one of 'random'"),

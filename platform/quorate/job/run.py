@@ -66,9 +66,6 @@ def run_job(
         decoder_of(place, options.store, console) as decoder,
     ):
         rows = open_data(job, partial(say_note, console), data, decoder)
-        for name, params in job.spec.members.items():
-            if params.search is not None:
-                say_note(console, f"{name} is trained as written; quorate tune searches better parameters")
         runner = FitRunner(place, options.store, stop, partial(say_note, errors or console))
         job, ranking = _with_backbones(job, rows, runner, closing, time.monotonic() - started, console)
         opening = time.monotonic() - started

@@ -68,7 +68,7 @@ class MemberParams(KindParams):
     vary: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict)
     """Values per parameter that the copies use in turn, such as `{lr: [0.01, 0.1]}`; dots separate nested names."""
     search: SearchSpec | None = None
-    """Search better values of the parameters with `quorate tune`; see below."""
+    """Search better values of the parameters before the job is trained, or with `quorate tune`; see below."""
 
     @field_validator("needs")
     @classmethod

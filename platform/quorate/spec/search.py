@@ -50,8 +50,8 @@ class SearchSpec(Spec):
     """Where a scheduler compares trials: after a part of the `epochs`, after a part of the `folds`, or `both` (epochs
     of the first fold, then folds). `auto` uses folds if there are several, else epochs."""
     reduction: float = Field(3, gt=1, le=100)
-    """Ratio of the training at one comparison to that at the one before. With `asha` and `hyperband`, one in this number
-    of the trials goes on."""
+    """Ratio of the training at one comparison to that at the one before. With `asha` and `hyperband`, one in this
+    number of the trials goes on."""
     parallel: int = Field(4, ge=1, le=10_000)
     """Number of trials at the same time. A suggestion knows the results of all trials but the last ones of this number,
     whatever the number of workers, so that a search gives the same trials everywhere."""
