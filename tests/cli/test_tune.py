@@ -81,6 +81,10 @@ def test_a_search_is_recorded_reused_and_becomes_a_job_that_trains_nothing(quora
     assert record.trials[0].source == "written" and record.trials[0].name == "bayes"
     assert {one.source for one in record.trials[1:]} == {"random"}
     assert len(trained) == 18 and record.best is not None
+    code, listed, _ = quorate_in(tmp_path, "runs", "--json")
+    assert [(one["name"], one["state"], one["oof_nll"]) for one in json.loads(listed)] == [
+        (record.run, "finished", record.best.loss)
+    ]
     assert f"best: {record.best.name}; nll {record.best.loss:.4f}, and " in out
     assert "on rows that did not choose (optimism " in out
     emitted = yaml.safe_load((tmp_path / "best.yaml").read_text())

@@ -106,7 +106,8 @@ class Tracker:
         self._journal.tags(uid, {"quorate.status": status})
         for inner in [name for name in self._open if name.startswith(f"{uid}/")]:
             self._end(inner, "KILLED", now_ms())
-        self._end(uid, "FAILED" if status == "failed" else "FINISHED", now_ms())
+        if uid in self._open:
+            self._end(uid, "FAILED" if status == "failed" else "FINISHED", now_ms())
 
     def search_ended(self, figures: Mapping[str, float], tags: Mapping[str, str], files: Iterable[Path]) -> None:
         """Write the result of a search."""

@@ -106,7 +106,7 @@ class SearchRecord(_Record):
     """The number of folds and the part of their epochs after each step."""
     seconds: float
     ended: str
-    """Why the search has ended; empty if it was interrupted."""
+    """Why there are no further trials; empty if the process has died."""
     trials: tuple[TrialRecord, ...]
     choices: tuple[ChoiceRecord, ...] = ()
 

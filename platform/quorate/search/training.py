@@ -32,7 +32,7 @@ class TrialFeed:
     def on(self, event: Event) -> None:
         task = event.task
         if isinstance(event, Stopped):
-            self._search.stop("")
+            self._search.stop("it was interrupted")
         elif isinstance(task, FitTask) and (end := _end_of(event, task)) is not None:
             if end.late:
                 self._search.stop("the time was up")
