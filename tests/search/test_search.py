@@ -140,6 +140,15 @@ def test_bad_trials_end_after_some_epochs_of_the_first_fold():
     assert "complete" in {trial.state for trial in search.trials}
 
 
+def test_under_a_budget_tasks_have_the_order_of_their_trials():
+    search = a_search(trials=3)
+
+    tasks = search.begin().submit
+
+    assert [search.number_of(task.key) for task in tasks] == [0] * 5 + [1] * 5 + [2] * 5
+    assert search.number_of("features") == -1
+
+
 def test_a_grid_is_tried_completely_and_then_the_search_ends():
     space = parse_space({"lr": [0.1, 0.01], "epochs": "int(1, 3)"})
 

@@ -39,6 +39,9 @@ class Feed(Protocol):
     def take(self) -> list[Unit]:
         """The units that have been added since the last call."""
 
+    def round_of(self, task: Task) -> int:
+        """Under a budget, the round of a task: tasks of an earlier round start first."""
+
 
 class NoFeed:
     """Adds nothing."""
@@ -48,6 +51,9 @@ class NoFeed:
 
     def take(self) -> list[Unit]:
         return []
+
+    def round_of(self, task: Task) -> int:
+        return round_of(task)
 
 
 @dataclass(frozen=True)
@@ -156,7 +162,7 @@ def train(
     for fit in work.fits.values():
         if not fit.task.view:
             work.estimates.reused(fit.task, fit.seconds)
-    agenda = Agenda(budget, work.estimates, shares) if budget is not None else None
+    agenda = Agenda(budget, work.estimates, shares, feed.round_of) if budget is not None else None
     trainer.session.fits |= work.fits
     trainer.session.open(executor, plan.context, trainer.policy(agenda), results.destination())
     watch = Watch(trainer.screen, every, work.estimates, shares, reused=len(work.fits), budget=budget)

@@ -103,6 +103,11 @@ class Search:
         """Begin no further trials."""
         self.ended = self.ended or reason
 
+    def number_of(self, key: str) -> int:
+        """The number of the trial of a task; -1 for a task of no trial."""
+        trial = self._of.get(key)
+        return trial.number if trial is not None else -1
+
     @property
     def best(self) -> Trial | None:
         """The complete trial with the lowest loss; the first of equal ones."""

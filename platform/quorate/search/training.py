@@ -9,7 +9,7 @@ from functools import partial
 from quorate.execution.events import Event, Failed, Fitted, OutOfTime, Stopped
 from quorate.job.progress import JobProgress
 from quorate.job.training import Trainer
-from quorate.plan.tasks import FitTask, Unit
+from quorate.plan.tasks import FitTask, Task, Unit
 from quorate.search.search import Orders, Search
 from quorate.search.trial import FitEnd, Trial
 
@@ -41,6 +41,10 @@ class TrialFeed:
     def take(self) -> list[Unit]:
         taken, self._new = list(self._new.values()), {}
         return taken
+
+    def round_of(self, task: Task) -> int:
+        """The number of the trial, so that trials are completed in their order; -1 for features."""
+        return self._search.number_of(task.key)
 
     def _follow(self, orders: Orders) -> None:
         """Do what a search orders; what is in the store can lead to further orders."""
