@@ -206,9 +206,9 @@ class InRounds(UnitQueue):
     """The order under a budget.
 
     Rounds run one after another; in a job, each member has its first fold before any member has its second. A round
-    that fits into the remaining time starts with its longest unit, so that no long unit runs alone at the end. A round that
-    does not fit starts with its cheapest unit, so that as many units as possible finish. Units that would not end in
-    time wait: a new estimate can let them start. A session asks `can_start_any` before it gives them up.
+    that fits into the remaining time starts with its longest unit, so that no long unit runs alone at the end. A round
+    that does not fit starts with its cheapest unit, so that as many units as possible finish. Units that would not end
+    in time wait: a new estimate can let them start. A session asks `can_start_any` before it gives them up.
 
     The estimates change with every event. The units are sorted again when that takes at most `_SORTING_SHARE` of the
     time since it was done last; a unit that is added in between is placed by the newest estimates.
