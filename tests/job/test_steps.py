@@ -71,7 +71,7 @@ def test_the_result_of_a_step_does_not_depend_on_how_it_was_reached(plan, tmp_pa
 def test_a_state_that_was_kept_without_its_result_gives_the_result_without_training(plan, tmp_path):
     task = task_of(plan, "net")
     step, _ = fitted(plan, tmp_path / "store", until(task, 3))
-    runner_with(tmp_path / "store").store.drop("fits", until(task, 3).result_key)
+    runner_with(tmp_path / "store").store.set_aside("fits", until(task, 3).result_key)
 
     again, epochs = fitted(plan, tmp_path / "store", until(task, 3))
 
