@@ -64,6 +64,7 @@ from quorate.spec import (
 )
 from quorate.spec import file as jobfile
 from quorate.spec.file import SpecError
+from quorate.spec.search import SearchSpec
 from quorate.training.finetuning import Finetune
 from quorate.training.momentum import MomentumWarmup
 from quorate.training.number_embeddings import Periodic, PiecewiseLinear
@@ -101,6 +102,7 @@ PARTS: list[type[BaseModel]] = [
     TableParams,
     TestSplit,
     MemberParams,
+    SearchSpec,
     WeightingParams,
     CalibratingParams,
     LearnerParams,

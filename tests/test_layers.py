@@ -27,7 +27,7 @@ LAYERS = (
     {"report"},
     {"job"},
     {"autoconfig", "diagnostics", "doctor"},
-    {"compress"},
+    {"compress", "search"},
     {"cli", "estimator", "loading"},
     {"__main__"},
 )
@@ -37,7 +37,7 @@ TOP = len(LAYERS)
 """Of `quorate/__init__.py`, which imports what it exports when that is first used."""
 
 MAY_IMPORT = {
-    "ray": {"execution", "serving"},
+    "ray": {"execution", "search", "serving"},
     "mlflow": {"tracking"},
     "torch": {"members", "training", "execution"},
     "timm": {"training"},
@@ -49,7 +49,8 @@ MAY_IMPORT = {
     "matplotlib": {"report"},
     "typer": {"cli"},
     "obstore": {"store"},
-    "rich": {"cli", "report", "job", "estimator"},
+    "rich": {"cli", "report", "job", "search", "estimator"},
+    "optuna": {"search"},
 }
 """The parts that may import each library."""
 

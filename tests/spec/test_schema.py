@@ -29,7 +29,7 @@ def validator(schema: dict[str, Any]) -> Draft202012Validator:
 
 def tree(text: str) -> Any:
     """A job as an editor sees it: YAML 1.2's scalars, variables as they are written."""
-    return yaml.load(text, Loader=jobfile._Loader)
+    return yaml.load(text, Loader=jobfile.JobFileLoader)
 
 
 def test_the_schema_is_valid_json_schema(schema: dict[str, Any]) -> None:

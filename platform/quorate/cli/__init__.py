@@ -38,6 +38,7 @@ from quorate.cli import (
     sync,
     top,
     train,
+    tune,
     ui,
 )
 from quorate.cli import list_kinds as listing
@@ -64,6 +65,7 @@ def _version(version: bool = typer.Option(False, "--version", help="Print the ve
 _COMMANDS: dict[str, Callable[..., None]] = {
     "init": init.init,
     "train": train.train,
+    "tune": tune.tune,
     "submit": submit.submit,
     "status": submitted.status,
     "logs": submitted.logs,

@@ -35,7 +35,7 @@ from quorate.members.base import Member, Proba, saved_files
 from quorate.plan.identity import predict_key
 from quorate.plan.tasks import FitTask, JobData, PredictTask
 from quorate.registry import MEMBERS
-from quorate.training.context import Diverged, Metrics, Signal, State, TaskContext
+from quorate.training.context import ENDED, Diverged, Metrics, Signal, State, TaskContext
 from quorate.training.curves import with_labels
 from quorate.training.state import StateError, pack_state, unpack_state
 
@@ -75,7 +75,7 @@ class FitAttempt:
         self._started, self._among, self._write = time.perf_counter(), among, write
         self.assignment, self.task, self._control, self._emit = assignment, task, control, emit
         self._memory = PeakMemory()
-        restored, self._spent = _restored(assignment)
+        restored, self._spent = _restored(assignment, task)
         emit(
             Started(
                 task, assignment.attempt, control.worker, assignment.log, restored is not None, _epochs_in(restored)
@@ -85,7 +85,7 @@ class FitAttempt:
         self.member: Member = MEMBERS.get(task.kind)(task.params, signature=rows.signature, n_classes=rows.n_classes)
         procedure = task.procedure
         self.train, self.valid = rows.take(fold.train), rows.take(fold.valid)
-        self._test = data.test if procedure is None or procedure.tests else None
+        self._test = data.test if task.until is None and (procedure is None or procedure.tests) else None
         self._test_now = control.due is None
         interim = Interim(lambda member: self._results(member, complete=False), self.valid.x)
         self.context = _TaskRun(assignment, task, restored, self._spent, data, control, emit, write, interim, among)
@@ -112,14 +112,14 @@ class FitAttempt:
         due, as_asked = self._control.due, run.stopped and asked == "finish"
         self._test_now = self._test_now and not as_asked
         member = self.member
-        if run.stopped and due is not None:
+        if run.stopped and not run.reached and due is not None:
             if not with_labels(member.history):
                 self._emit(OutOfTime(self.task, True, "it was stopped before its first epoch had ended"))
                 return
             done = self._interim.last(member, due - time.monotonic())
             member = self._interim.member or member
         else:
-            done = self._results(member, complete=not run.stopped and member.finished)
+            done = self._results(member, complete=run.reached or (not run.stopped and member.finished))
         self._emit(done)
         if self._test is not None and due is not None and not as_asked:
             most = 1.0 if run.stopped else self.assignment.for_tests
@@ -179,6 +179,8 @@ class _TaskRun:
         self.seed, self.numerics, self.restored = task.seed, task.numerics, restored
         self.unlabelled = context.unlabelled
         self.stopped, self._write = False, write
+        self.reached = bool(restored and restored.get(ENDED))
+        """Whether the fit has trained the epochs that the task asks for."""
         self._epochs, self._interim = epochs_of(task), interim
         self._rows, self._test_rows = len(interim.valid), len(context.test) if context.test is not None else 0
         self._steps, self._first_step, self._checkpoint = 0, 0.0, 0.0
@@ -229,8 +231,8 @@ class _TaskRun:
         finish = asked == "finish" and self._trained and self._epochs is not None
         late = late or finish or (deadline is not None and now >= deadline)
         if metrics is not None and self._epoch == self._epochs:
-            late = False  # that was the last epoch: the whole task is done
-        stop = self._control.stop.is_set() or late
+            late, self.reached = False, self._task.until is not None  # that was the last epoch: the task is done
+        stop = self._control.stop.is_set() or late or self.reached
         wanted = self._control.checkpoints
         if not (stop or wanted > self._checkpoints or now - self._last >= self._interval):
             return Signal.CONTINUE
@@ -239,7 +241,7 @@ class _TaskRun:
         if taken:
             seconds = self._spent + (now - self._begun) / self._among
             # the key: a blob with a state must not be that of another task as well, because the next state removes it
-            content = pack_state({"state": taken, "seconds": seconds, "task": self._task.result_key})
+            content = pack_state({"state": taken, "seconds": seconds, "task": self._task.state_key})
             self._emit(Checkpointed(self._task, self._write(content), last=stop))
         self._last = time.monotonic()
         self._checkpoint = self._last - now
@@ -273,15 +275,23 @@ class _TaskRun:
             copy.unlink(missing_ok=True)
 
 
-def _restored(assignment: Assignment) -> tuple[State | None, float]:
-    """The state to continue from and the seconds spent on it; (None, 0) without a checkpoint or if it is damaged."""
+def _restored(assignment: Assignment, task: FitTask) -> tuple[State | None, float]:
+    """The state to continue from and the seconds spent on it; (None, 0) without a checkpoint or if it is damaged.
+
+    A task that ends after some epochs cannot continue from a state with more of them.
+    """
     if assignment.restored is None:
         return None, 0.0
     try:
         saved = unpack_state(assignment.restored)
     except StateError:
         return None, 0.0
-    return saved["state"], float(saved["seconds"])
+    state: State = saved["state"]
+    if task.until is not None and (epochs := _epochs_in(state)) >= task.until:
+        if epochs > task.until:
+            return None, 0.0
+        state = {**state, ENDED: True}
+    return state, float(saved["seconds"])
 
 
 def probabilities(member: Member, rows: Dataset) -> Proba:

@@ -41,6 +41,11 @@ class Budget:
         return self.left() - self.reserve
 
 
+def round_of(task: Task) -> int:
+    """The fold of a fit task, so that members have folds in common; -1 for tasks without a fold, such as features."""
+    return task.fold if isinstance(task, FitTask) else -1
+
+
 @dataclass(frozen=True)
 class Agenda:
     """What an executor does under a budget; `share` returns the share of all workers that a task occupies."""
@@ -48,6 +53,8 @@ class Agenda:
     budget: Budget
     estimates: Estimates
     share: Callable[[Task], float]
+    round_of: Callable[[Task], int] = round_of
+    """The round of a task: tasks of an earlier round start first."""
 
     def seconds(self, tasks: Collection[Task]) -> float:
         """Estimated seconds of tasks that run one after another."""
@@ -98,8 +105,3 @@ class Agenda:
         rest = f"{left:.1f} s were" if left >= 0.1 else "no time was"
         what = "an epoch of it takes" if epochs_of(task) else "it takes"
         return f"{what} about {self.estimates.least_seconds(task):.1f} s, and {rest} left for training"
-
-
-def round_of(task: Task) -> int:
-    """The fold of a fit task, so that members have folds in common; -1 for tasks without a fold, such as features."""
-    return task.fold if isinstance(task, FitTask) else -1

@@ -139,7 +139,7 @@ def epochs_of(task: Task) -> int | None:
     """The number of epochs of a task that can end after any of them; None if the task cannot end early."""
     if not isinstance(task, FitTask):
         return None
-    return task.params.most_epochs
+    return task.until or task.params.most_epochs
 
 
 def makespan(running: Sequence[Load], waiting: Sequence[Load]) -> float:

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from quorate.execution.budget import Agenda, round_of
+from quorate.execution.budget import Agenda
 from quorate.members.backbone import Backbone
 from quorate.plan.tasks import FeatureTask, PredictTask, Resources, Task, Unit
 
@@ -205,10 +205,10 @@ class LongestFirst(UnitQueue):
 class InRounds(UnitQueue):
     """The order under a budget.
 
-    Rounds run one after another, so that each member has its first fold before any member has its second. A round that
-    fits into the remaining time starts with its longest unit, so that no long unit runs alone at the end. A round that
-    does not fit starts with its cheapest unit, so that as many units as possible finish. Units that would not end in
-    time wait: a new estimate can let them start. A session asks `can_start_any` before it gives them up.
+    Rounds run one after another; in a job, each member has its first fold before any member has its second. A round
+    that fits into the remaining time starts with its longest unit, so that no long unit runs alone at the end. A round
+    that does not fit starts with its cheapest unit, so that as many units as possible finish. Units that would not end
+    in time wait: a new estimate can let them start. A session asks `can_start_any` before it gives them up.
 
     The estimates change with every event. The units are sorted again when that takes at most `_SORTING_SHARE` of the
     time since it was done last; a unit that is added in between is placed by the newest estimates.
@@ -252,7 +252,7 @@ class InRounds(UnitQueue):
 
     def _key(self, entry: _Entry) -> Key:
         unit = entry.unit
-        number, seconds = round_of(unit.tasks[0]), self._agenda.seconds(unit.tasks)
+        number, seconds = self._agenda.round_of(unit.tasks[0]), self._agenda.seconds(unit.tasks)
         return (float(number), -seconds if self._longest_first.get(number, True) else seconds)
 
     def _push(self, entry: _Entry) -> None:
@@ -281,7 +281,7 @@ class InRounds(UnitQueue):
         self._work = 0.0
         for entry in entries:
             entry.work = sum(map(self._agenda.work, entry.unit.tasks))
-            rounds[round_of(entry.unit.tasks[0])] += entry.work
+            rounds[self._agenda.round_of(entry.unit.tasks[0])] += entry.work
             self._work += entry.work
         room = self._agenda.room()
         self._longest_first.clear()

@@ -12,7 +12,7 @@ from quorate.data.decoding import Corrupt, DecodingBatch, ThreadDecoder
 from quorate.data.shards import ShardSource
 from quorate.execution.base import Executor
 from quorate.execution.hardware import this_node
-from quorate.execution.ray.cluster import start_ray
+from quorate.execution.ray.cluster import prepare_import, start_ray
 from quorate.execution.ray.early_start import StartingRay
 from quorate.plan.groups import Node, NodeGroup, group_nodes
 from quorate.plan.tasks import Resources
@@ -98,6 +98,10 @@ class Workplace:
     def starts_ray(self) -> bool:
         """Whether the executor is a local Ray that has not been started."""
         return self._name == "ray" and not self._remote and self._executor is None
+
+    def prepare_import_of_ray(self) -> None:
+        """Call it before Ray is imported for other purposes than this workplace."""
+        prepare_import(self.address)
 
     def stay_in_this_process(self) -> None:
         """Run without Ray; the results are the same."""

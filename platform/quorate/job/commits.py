@@ -25,7 +25,7 @@ _LOOK_SECONDS = 0.2
 
 
 class WaitingStates:
-    """The newest checkpoints that are not in the store yet, by the result keys of their tasks; for two threads."""
+    """The newest checkpoints that are not in the store yet, by the keys of their states; for two threads."""
 
     def __init__(self, results: Results) -> None:
         self._results = results
@@ -37,7 +37,7 @@ class WaitingStates:
     def newest(self, task: FitTask) -> Checkpointed | None:
         """The checkpoint that the store will have; None if the store has it."""
         with self._changing:
-            return self._newest.get(task.result_key)
+            return self._newest.get(task.state_key)
 
     def read(self, task: FitTask) -> bytes | None:
         """The newest state of a task, also if the store does not have it yet; None if there is none."""
@@ -47,7 +47,7 @@ class WaitingStates:
 
     def replaced_by(self, taken: Checkpointed) -> Checkpointed | None:
         """Replace the checkpoint of the same task whose write has not begun, and return it; None if there is none."""
-        key = taken.task.result_key
+        key = taken.task.state_key
         with self._changing:
             if key not in self._queued:
                 return None
@@ -56,22 +56,22 @@ class WaitingStates:
 
     def add(self, taken: Checkpointed) -> None:
         with self._changing:
-            self._newest[taken.task.result_key] = taken
-            self._queued.add(taken.task.result_key)
+            self._newest[taken.task.state_key] = taken
+            self._queued.add(taken.task.state_key)
 
     def begin(self, task: FitTask) -> Checkpointed:
         """The newest checkpoint of a task, which is written now; until `end`, `newest` gives it."""
         with self._changing:
-            self._queued.remove(task.result_key)
-            return self._newest[task.result_key]
+            self._queued.remove(task.state_key)
+            return self._newest[task.state_key]
 
     def write(self, taken: Checkpointed) -> None:
         self._results.keep_checkpoint(taken)
 
     def end(self, taken: Checkpointed) -> None:
         with self._changing:
-            if self._newest[taken.task.result_key] is taken:
-                del self._newest[taken.task.result_key]
+            if self._newest[taken.task.state_key] is taken:
+                del self._newest[taken.task.state_key]
 
     def discard(self, taken: Checkpointed) -> None:
         """Remove the blob of a checkpoint that is not written."""

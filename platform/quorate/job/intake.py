@@ -75,11 +75,13 @@ class Intake:
         self._so_far: dict[str, _InterimResult] = {}
         self._reporting = threading.Lock()
 
-    def on(self, event: Event) -> None:
+    def on(self, event: Event) -> Event:
+        """Handle an event; returns what it was taken for: a failure can become an interim result, or a result of doubt
+        a failure."""
         if isinstance(event, NodeAwaited | Silent | HostSilent):
             with self._reporting:
                 self._watch.on(event)
-            return
+            return event
         event = self._or_interim(event)
         self._metrics.on(event, bytes_of(event))
         event = self._attempts.compared(event)
@@ -87,10 +89,10 @@ class Intake:
         self._logs.write(event)
         if isinstance(event, Checkpointed):
             self._commits.put_state(event)
-            return
+            return event
         if isinstance(event, SoFar):
             self._hold(event.result)
-            return
+            return event
         self._work.estimates.on(event, time.monotonic())
         if isinstance(event, Started):
             self._begun.add(event.task.key)
@@ -100,6 +102,7 @@ class Intake:
             self._report(event)
         else:
             self._commits.put(held_in(event), partial(self._store, event), partial(self._report, event))
+        return event
 
     def _or_interim(self, event: Event) -> Event:
         """The last interim result of a network that is out of time or has failed, if there is one; else the event."""

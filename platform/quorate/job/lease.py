@@ -70,6 +70,20 @@ def fits_lease(
 
 
 @contextmanager
+def search_lease(store: Store, identity: str, stop: StopRequest, *, say: Callable[[str], None]) -> Iterator[Lease]:
+    """As `fits_lease`, of a search with this identity, whose fits are not known yet."""
+
+    def waiting(holder: str) -> None:
+        say(f"{holder} runs the same search with the same store; waiting until it ends")
+
+    def busy(holder: LeaseHolder) -> None:
+        stop.check()
+
+    with _held(store, identity, [], stop, waiting, busy, "run the same command to continue") as lease:
+        yield lease
+
+
+@contextmanager
 def features_lease(
     store: Store, tasks: Sequence[FeatureTask], stop: StopRequest, *, say: Callable[[str], None]
 ) -> Iterator[Lease]:

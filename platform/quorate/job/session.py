@@ -17,7 +17,7 @@ from quorate.execution.events import Event
 from quorate.execution.interrupt import StopRequest
 from quorate.execution.silence import Patience
 from quorate.members.backbone import Backbone
-from quorate.plan.tasks import DataAddition, JobData, Unit
+from quorate.plan.tasks import DataAddition, JobData, Task, Unit
 from quorate.results.results import Fit
 from quorate.spec import ExecutionSpec
 
@@ -86,6 +86,11 @@ class JobSession:
     def submit(self, units: Iterable[Unit]) -> None:
         assert self._session is not None
         self._session.submit(units)
+
+    def cancel(self, task: Task) -> None:
+        """End a task without a result."""
+        assert self._session is not None
+        self._session.cancel(task)
 
     def events(self) -> Iterator[Event]:
         """Yield the events of the session; meanwhile, signals stop it."""

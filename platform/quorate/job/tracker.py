@@ -74,6 +74,8 @@ class Tracker:
         self._epochs: dict[str, set[int]] = {}
         """Epochs whose metrics are in the journal, by the name of the run."""
         self._recipes: dict[str, dict[str, Any]] = {}
+        self._trials: dict[str, tuple[dict[str, Any], dict[str, str]]] = {}
+        """The searched values and the tags of trials, by their labels."""
         self._compared = self._compare(plan)
         tags = {"quorate.level": "job", "quorate.host": socket.gethostname(), **(place or {})}
         params = {"seed": spec.seed, "combiner": spec.combiner.kind, "members": len(plan.labels)}
@@ -89,6 +91,30 @@ class Tracker:
             label: {task.fold for task in plan.of(label)} for label in plan.labels if label not in self._left
         }
         self._compared |= self._compare(plan)
+
+    def trial(self, plan: Plan, values: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+        """Note that the member of this plan is a trial of a search, with these values of the searched parameters."""
+        self.add(plan)
+        for label in plan.labels:
+            self._trials[label] = (dict(values), dict(tags))
+
+    def trial_ended(self, task: FitTask, status: str, figures: Mapping[str, float]) -> None:
+        """Write the result of a trial, whose fits are this task and those of its other folds."""
+        self._member(task, now_ms())  # a trial that was reused or never began has no run yet
+        uid = _member_uid(task.label)
+        self._journal.metrics(uid, 0, figures)
+        self._journal.tags(uid, {"quorate.status": status})
+        for inner in [name for name in self._open if name.startswith(f"{uid}/")]:
+            self._end(inner, "KILLED", now_ms())
+        if uid in self._open:
+            self._end(uid, "FAILED" if status == "failed" else "FINISHED", now_ms())
+
+    def search_ended(self, figures: Mapping[str, float], tags: Mapping[str, str], files: Iterable[Path]) -> None:
+        """Write the result of a search."""
+        self._journal.metrics(JOB, 0, figures)
+        self._journal.tags(JOB, tags)
+        for path in files:
+            self._journal.artifact(JOB, path)
 
     def not_added(self, labels: Iterable[str]) -> None:
         """Note that the job does not use these members."""
@@ -125,7 +151,8 @@ class Tracker:
                 self._journal.tags(uid, {"quorate.status": "stopped early"})
             elif event.task.halved:
                 self._journal.tags(uid, {"quorate.status": "half batch"})
-            self._end_fold(event.task, "FINISHED", now_ms())
+            if event.task.until is None:  # otherwise the fold can go on
+                self._end_fold(event.task, "FINISHED", now_ms())
             for other in event.others:
                 self._fold(other.task, self._begun[uid])  # the same fit has trained both
                 self.on(other)
@@ -268,6 +295,8 @@ class Tracker:
         tags = {"quorate.level": "member", "quorate.kind": task.kind, "quorate.recipe": task.member}
         tags[MEMBERS_OF] = self.run
         params = {key: value for key, value in self._recipes[task.label].items() if key in self._compared}
+        values, more = self._trials.get(task.label, ({}, {}))
+        params, tags = params | values, tags | more
         self._start(uid, task.label, JOB, tags, params, begun)
         self._data(uid, "training")
 

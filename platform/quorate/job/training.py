@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import Protocol
 
 from quorate.execution.base import Executor, Policy, Sources
 from quorate.execution.budget import Agenda, Budget, round_of
@@ -27,6 +28,32 @@ from quorate.report.progress import Screen, Watch
 from quorate.results.results import Results
 from quorate.runs.logs import RunLogs
 from quorate.spec import Job
+
+
+class Feed(Protocol):
+    """Adds units to a training while it runs, such as the trials of a search."""
+
+    def on(self, event: Event) -> None:
+        """Handle an event, after the training has."""
+
+    def take(self) -> list[Unit]:
+        """The units that have been added since the last call."""
+
+    def round_of(self, task: Task) -> int:
+        """Under a budget, the round of a task: tasks of an earlier round start first."""
+
+
+class NoFeed:
+    """Adds nothing."""
+
+    def on(self, event: Event) -> None:
+        """Nothing follows."""
+
+    def take(self) -> list[Unit]:
+        return []
+
+    def round_of(self, task: Task) -> int:
+        return round_of(task)
 
 
 @dataclass(frozen=True)
@@ -72,12 +99,24 @@ class Trainer:
         Raises `SpecError` if the weights of a frozen network are not available, and `Interrupted` after a signal.
         """
         if units := self.outages.call(partial(units_left, plan, work, self.results)):
-            executor = (open_executor or self.place.executor)()
-            try:
-                train(units, plan, work, executor, self, budget)
-            except BackboneError as error:
-                raise without_backbone(self.job, plan, error) from None
+            self.run(units, plan, work, budget, open_executor or self.place.executor)
         self.stop.check()
+
+    def run(
+        self,
+        units: Sequence[Unit],
+        plan: Plan,
+        work: JobProgress,
+        budget: Budget | None,
+        open_executor: Callable[[], Executor],
+        feed: Feed | None = None,
+    ) -> None:
+        """Run units of a plan, and those that `feed` adds; raises `SpecError` if the weights of a frozen network are
+        not available."""
+        try:
+            train(units, plan, work, open_executor(), self, budget, feed or NoFeed())
+        except BackboneError as error:
+            raise without_backbone(self.job, plan, error) from None
 
     def submit(self, units: Sequence[Unit]) -> None:
         """Give units to the session."""
@@ -109,20 +148,21 @@ def train(
     executor: Executor,
     trainer: Trainer,
     budget: Budget | None = None,
+    feed: Feed | None = None,
 ) -> None:
-    """Run `units`, with a budget as many as it allows, and store each result when it arrives.
+    """Run `units`, with a budget as many as it allows, and store each result when it arrives; `feed` can add more.
 
     Features that they need and that are not in the store are computed first. Raises `BackboneError` if the weights of a
     frozen network are not available.
     """
-    results, spec = trainer.results, trainer.job.spec.execution
+    results, spec, feed = trainer.results, trainer.job.spec.execution, feed or NoFeed()
     extraction = trainer.outages.call(partial(find_features, plan, units, results))
     every = [*(Unit((task,)) for task in extraction.missing), *units]
     shares = WorkerShares(every, executor, spec.workers)
     for fit in work.fits.values():
         if not fit.task.view:
             work.estimates.reused(fit.task, fit.seconds)
-    agenda = Agenda(budget, work.estimates, shares) if budget is not None else None
+    agenda = Agenda(budget, work.estimates, shares, feed.round_of) if budget is not None else None
     trainer.session.fits |= work.fits
     trainer.session.open(executor, plan.context, trainer.policy(agenda), results.destination())
     watch = Watch(trainer.screen, every, work.estimates, shares, reused=len(work.fits), budget=budget)
@@ -130,32 +170,45 @@ def train(
     with watch.shown(), commits:
         metrics = JobMetrics(executor.metrics(trainer.tracker.run), watch)
         intake = Intake(plan, work, results, trainer.logs, trainer.tracker, watch, commits, budget, metrics)
-        for event in _in_turn(extraction, units, trainer):
-            intake.on(event)
+        for event in _in_turn(extraction, units, trainer, feed, watch):
+            feed.on(intake.on(event))
             del event  # it may hold a result with its weights, and the next one can take hours
         metrics.update()
     work.features_left = extraction.missing
 
 
-def _in_turn(extraction: Extraction, units: Sequence[Unit], trainer: Trainer) -> Iterator[Event]:
+def _in_turn(
+    extraction: Extraction, units: Sequence[Unit], trainer: Trainer, feed: Feed, watch: Watch
+) -> Iterator[Event]:
     """The events of all units. Units that need features are submitted when these are available.
 
     The caller must handle an event before it requests the next one.
     """
     session = trainer.session
     ready, waiting = extraction.split(units)
+
+    def go_on(added: list[Unit]) -> Iterator[Event]:
+        """Submit the units that can begin now."""
+        nonlocal waiting
+        watch.add(added)
+        yield from extraction.without([*waiting, *added])
+        session.place(extraction.vectors())
+        ready, waiting = extraction.split([*waiting, *added])
+        trainer.submit(ready)
+
     session.place(extraction.networks)
     session.place(extraction.vectors())
     trainer.submit([*(Unit((task,)) for task in extraction.missing), *ready])
-    for event in session.events():
-        yield event
-        changed = isinstance(event.task, FeatureTask) and extraction.on(event)
-        del event
-        if changed:
-            yield from extraction.without(waiting)
-            session.place(extraction.vectors())
-            ready, waiting = extraction.split(waiting)
-            trainer.submit(ready)
+    while True:
+        for event in session.events():
+            yield event
+            changed = isinstance(event.task, FeatureTask) and extraction.on(event)
+            del event
+            if (added := feed.take()) or changed:
+                yield from go_on(added)
+        if not (added := feed.take()):
+            return
+        yield from go_on(added)  # they followed from tasks whose features were lost
 
 
 class WorkerShares:

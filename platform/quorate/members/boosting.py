@@ -67,6 +67,9 @@ class BoostingParams(LearnerParams):
     """Fraction of the fold's training rows that is held out for `patience`; the fold's validation rows are not used for
     stopping, so their predictions stay unbiased."""
 
+    def search_space(self) -> dict[str, Any]:
+        return {"learning_rate": "log_uniform(0.01, 0.3)"}
+
 
 @dataclass(frozen=True)
 class BoostingRows:

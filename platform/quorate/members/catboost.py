@@ -32,6 +32,13 @@ class CatboostParams(BoostingParams):
     l2: float = Field(3.0, ge=0, validation_alias=named("l2", "l2_leaf_reg", "reg_lambda"))
     """L2 penalty on the leaf values."""
 
+    def search_space(self) -> dict[str, Any]:
+        return {
+            **super().search_space(),
+            "depth": "int(4, 8)",
+            "l2": "log_uniform(1, 10)",
+        }
+
 
 @MEMBERS.register("catboost")
 class Catboost(Boosting):

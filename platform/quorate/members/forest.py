@@ -47,6 +47,13 @@ class ForestParams(LearnerParams):
     """Number of votes that are spread evenly over the classes and added to those of the trees, so that no class has the
     probability 0."""
 
+    def search_space(self) -> dict[str, Any]:
+        return {
+            "min_samples_leaf": "log_int(1, 20)",
+            "max_features": "uniform(0.05, 1)",
+            "smoothing": "uniform(0, 3)",
+        }
+
 
 class Forest(Learner):
     """Trees whose votes are averaged."""

@@ -30,6 +30,15 @@ class GradientBoostingParams(BoostingParams):
     max_features: float = Field(1.0, gt=0, le=1)
     """Fraction of the features that is tried at each split."""
 
+    def search_space(self) -> dict[str, Any]:
+        return {
+            **super().search_space(),
+            "leaves": "log_int(4, 128)",
+            "min_samples_leaf": "log_int(2, 100)",
+            "l2": "log_uniform(1e-3, 10)",
+            "max_features": "uniform(0.2, 1)",
+        }
+
 
 @MEMBERS.register("gradient_boosting")
 class GradientBoosting(Boosting):

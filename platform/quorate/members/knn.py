@@ -23,6 +23,9 @@ class KnnParams(LearnerParams):
     votes: Literal["distance", "equal"] = "distance"
     """`distance` weights each vote by the inverse of the distance; `equal` weights all votes equally."""
 
+    def search_space(self) -> dict[str, Any]:
+        return {"neighbours": "log_int(1, 100)", "votes": ["distance", "equal"]}
+
 
 @MEMBERS.register("knn")
 class Knn(Learner):

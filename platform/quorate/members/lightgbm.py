@@ -37,6 +37,16 @@ class LightgbmParams(BoostingParams):
     random_thresholds: bool = Field(False, validation_alias=named("random_thresholds", "extra_trees"))
     """Whether each split uses the best of random thresholds, one per feature, instead of the best of all."""
 
+    def search_space(self) -> dict[str, Any]:
+        return {
+            **super().search_space(),
+            "leaves": "log_int(4, 256)",
+            "min_samples_leaf": "log_int(2, 100)",
+            "l2": "log_uniform(1e-3, 10)",
+            "columns": "uniform(0.4, 1)",
+            "random_thresholds": [False, True],
+        }
+
 
 @MEMBERS.register("lightgbm")
 class Lightgbm(Boosting):

@@ -41,6 +41,9 @@ class LogisticParams(LearnerParams):
     max_iter: int = Field(1000, ge=1, validation_alias=named("max_iter", "iterations", "epochs"))
     """Maximum number of L-BFGS steps."""
 
+    def search_space(self) -> dict[str, Any]:
+        return {"C": f"log_uniform({PENALTIES[0]:g}, {PENALTIES[-1]:g})"}
+
 
 @MEMBERS.register("logistic")
 class Logistic(Learner):

@@ -22,6 +22,9 @@ class NaiveBayesParams(LearnerParams):
     """Fraction of the largest variance that is added to all variances; without it, a column that is constant within one
     class would decide alone."""
 
+    def search_space(self) -> dict[str, Any]:
+        return {"smoothing": "log_uniform(1e-6, 1)"}
+
 
 @MEMBERS.register("naive_bayes")
 class NaiveBayes(Learner):

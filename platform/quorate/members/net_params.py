@@ -156,6 +156,19 @@ class NetParams(WeightingParams):
     def pretraining(self) -> KindParams | None:
         return self.pretrain
 
+    def search_space(self) -> dict[str, Any]:
+        """The learning rate and the batch size around their values, which depend on the optimizer and the data; the
+        schedule, unless snapshots set it; the regularization."""
+        space: dict[str, Any] = {"lr": f"log_uniform({self.lr / 10:g}, {min(10 * self.lr, 100.0):g})"}
+        if self.snapshots == 1:
+            space["schedule"] = {"constant": None, "cosine": None, "one_cycle": None}
+        space |= {"weight_decay": "log_uniform(1e-5, 1e-2)", "dropout": "uniform(0, 0.5)"}
+        if self.batch_size != "auto":
+            least = max(2, LEAST_ROWS * self.worker_range[1] if self.worker_range[1] > 1 else 2)
+            sizes = (self.batch_size // 2, self.batch_size, 2 * self.batch_size)
+            space["batch_size"] = [size for size in sizes if size >= least]
+        return space
+
     @model_validator(mode="before")
     @classmethod
     def _snapshots_come_with_their_schedule(cls, given: Any) -> Any:

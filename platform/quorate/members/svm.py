@@ -43,6 +43,13 @@ class SvmParams(LearnerParams):
     calibration_folds: int = Field(3, ge=2, le=20)
     """Number of folds of the inner cross-validation; fewer if the rarest class is smaller."""
 
+    def search_space(self) -> dict[str, Any]:
+        # `scale` is 1 / (number of features) for standardized features: 1e-4 to 1 is meant for 1 to 10,000 of them
+        return {
+            "C": "log_uniform(0.01, 1000)",
+            **({"gamma": "log_uniform(1e-4, 1)"} if self.kernel != "linear" else {}),
+        }
+
 
 @MEMBERS.register("svm")
 class Svm(Learner):

@@ -38,6 +38,16 @@ class XgboostParams(BoostingParams):
     columns: float = Field(1.0, gt=0, le=1, validation_alias=named("columns", "colsample_bytree"))
     """Fraction of the features used for each tree."""
 
+    def search_space(self) -> dict[str, Any]:
+        return {
+            **super().search_space(),
+            "max_depth": "int(3, 10)",
+            "min_child_weight": "log_uniform(0.1, 10)",
+            "l2": "log_uniform(0.01, 10)",
+            "columns": "uniform(0.4, 1)",
+            "rows": "uniform(0.5, 1)",
+        }
+
     @model_validator(mode="after")
     def _package_is_there(self) -> XgboostParams:
         if importlib.util.find_spec(self.kind) is None:

@@ -36,4 +36,5 @@ def on_accelerator_with_half_batch(task: FitTask) -> FitTask | None:
 def keys_of_results(task: FitTask) -> list[str]:
     """The keys under which the store may hold the result of a task and its checkpoints."""
     half = on_accelerator_with_half_batch(task)
-    return [task.result_key] if half is None else [task.result_key, half.result_key]
+    keys = (key for one in (task, half) if one is not None for key in (one.result_key, one.state_key))
+    return list(dict.fromkeys(keys))

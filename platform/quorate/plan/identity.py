@@ -16,7 +16,7 @@ from quorate.registry.own_code import source_digest
 from quorate.spec import JobSpec
 from quorate.training.augment import Augment
 
-_PLACE_ONLY = {"copies", "cpus", "gpus", "memory", "needs"}
+_PLACE_ONLY = {"copies", "cpus", "gpus", "memory", "needs", "search"}
 """Parameters that do not change a result; threads and device belong to the numerics."""
 
 

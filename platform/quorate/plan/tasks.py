@@ -101,6 +101,10 @@ class FitTask:
     """Whether it replaces a planned task with half of its batch, because the accelerator was out of memory."""
     procedure: Procedure | None = None
     """What to do instead of the usual fit; the kind of the member must support it."""
+    until: int | None = None
+    """The epoch after which it ends with the result so far; None for the whole fit. See `plan.steps`."""
+    whole: str = ""
+    """With `until`, the key of the whole fit, whose checkpoints are shared."""
 
     @property
     def all(self) -> tuple[FitTask, ...]:
@@ -109,8 +113,14 @@ class FitTask:
 
     @property
     def result_key(self) -> str:
-        """The key of its result and its checkpoints: `key`, or one of its own if it is `halved`."""
-        return digest(what="half batch", fit=self.key) if self.halved else self.key
+        """The key of its result: `key`, or one of its own if it is `halved`."""
+        return _halved(self.key) if self.halved else self.key
+
+    @property
+    def state_key(self) -> str:
+        """The key of its checkpoints: that of the whole fit, or one of its own if it is `halved`."""
+        key = self.whole or self.key
+        return _halved(key) if self.halved else key
 
     @property
     def expected(self) -> MemoryUse | None:
@@ -134,6 +144,10 @@ class FitTask:
     def __str__(self) -> str:
         view = (f", {self.view}" if self.view else "") + (", half batch" if self.halved else "")
         return f"member {self.member}, copy {self.copy + 1}{view}, {self.part}"
+
+
+def _halved(key: str) -> str:
+    return digest(what="half batch", fit=key)
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,12 @@ class Watch:
         self._longest = min(max((len(task.title) for task in tasks.values()), default=0), 24)
         self._since = time.monotonic()
 
+    def add(self, units: Sequence[Unit]) -> None:
+        """Note that these units are trained too."""
+        for task in (task for unit in units for task in unit.tasks):
+            self._waiting.add(task)
+            self._total += isinstance(task, FitTask)
+
     @contextmanager
     def shown(self) -> Iterator[Watch]:
         """A context in which the terminal shows the running tasks."""

@@ -21,6 +21,7 @@ from quorate.members.base import Proba
 from quorate.plan.half_batch import on_accelerator_with_half_batch
 from quorate.plan.identity import predict_key
 from quorate.plan.tasks import FeatureTask, FitTask, PredictTask
+from quorate.registry import MEMBERS
 from quorate.results.destination import StoreDestination, destination_in
 from quorate.results.records import CheckpointRecord, FeatureRecord, FitRecord, PredictionRecord
 from quorate.store import Damaged, Store
@@ -166,19 +167,19 @@ class Results:
     def keep_checkpoint(self, taken: Checkpointed) -> None:
         """Replace the checkpoint of a fit task."""
         record = CheckpointRecord(state=self._blob(taken.content).name)
-        self._store.replace(CheckpointRecord.space, taken.task.result_key, record.to_json())
+        self._store.replace(CheckpointRecord.space, taken.task.state_key, record.to_json())
 
     def checkpoint(self, task: FitTask) -> bytes | None:
         """Return the newest undamaged state of a fit task, or None."""
-        saved = self._store.find(CheckpointRecord.space, task.result_key)
+        saved = self._store.find(CheckpointRecord.space, task.state_key)
         if saved is None:
             return None
         try:
             return self._store.get(CheckpointRecord.read(saved).state)
         except Damaged:
             # otherwise another process has written a newer one
-            if self._store.find(CheckpointRecord.space, task.result_key) == saved:
-                self._store.set_aside(CheckpointRecord.space, task.result_key)
+            if self._store.find(CheckpointRecord.space, task.state_key) == saved:
+                self._store.set_aside(CheckpointRecord.space, task.state_key)
                 return None
             return self.checkpoint(task)
 
@@ -196,17 +197,21 @@ class Results:
     def discard(self, taken: Checkpointed) -> None:
         """Remove what a worker has written for a checkpoint that is not kept."""
         if isinstance(taken.content, WrittenBlob):
-            self._store.discard(CheckpointRecord.space, taken.task.result_key, taken.content.name)
+            self._store.discard(CheckpointRecord.space, taken.task.state_key, taken.content.name)
 
     def drop_checkpoint(self, task: FitTask) -> None:
         """Remove the checkpoint of a finished task."""
-        for key in {task.key, task.result_key}:
+        for key in {task.key, task.state_key}:
             self._store.drop(CheckpointRecord.space, key)
 
     def keep_all(self, done: Fitted, test: Dataset | None) -> Fit:
         """Commit a complete fit task with its predictions for the test rows, if it has them; drop its checkpoint."""
         fit = self.keep(done)
-        self.drop_checkpoint(done.task)
+        if done.task.until is None:
+            self.drop_checkpoint(done.task)
+        elif len(done.history) < done.task.until and not MEMBERS.get(done.task.kind).views(done.task.params):
+            whole = replace(done.task, key=done.task.whole, until=None, whole="")  # the training has ended by itself
+            self.keep_all(replace(done, task=whole), test)
         if done.test is not None and test is not None:
             self.keep_prediction(predict_key(done.task.result_key, test), done.test)
         return fit

@@ -15,7 +15,8 @@ from typing import Literal
 from quorate.runs.errors import LaterVersionError, RunError
 from quorate.runs.folder import BOARD, RunFolder
 from quorate.runs.job_record import JOB_FILE, JobRecord
-from quorate.runs.leaderboard import Leaderboard
+from quorate.runs.search_record import NAME as SEARCH
+from quorate.runs.search_record import SearchRecord
 from quorate.tracking import journal
 from quorate.tracking.codec import JournalError, LaterJournalError
 from quorate.tracking.shipper_process import Shipper, default_uri
@@ -80,6 +81,8 @@ def state_of(run: RunFolder, *, driven: bool | None = None) -> State:
         return "running" if written else ended
     if written or (written is None and status is None):
         return "running"
+    if status == "FINISHED" and (run.path / SEARCH).is_file():
+        return "finished"
     return "failed" if status == "FAILED" else "interrupted"
 
 
@@ -157,25 +160,29 @@ def _held(path: Path, run: RunFolder) -> Iterator[None]:
 
 def past_run(run: RunFolder, job: JobRecord, state: State, size: int) -> PastRun:
     """What a list of runs shows of a run, whose folder has the bytes `size`."""
-    board: Leaderboard | None = None
+    board, search = None, None
     if state == "finished":
         try:
-            board = run.board()
+            search = SearchRecord.read(run)
+            board = run.board() if search is None else None
         except LaterVersionError:
             pass  # it is finished, but this version cannot read its metrics
         except RunError:
             state = "damaged"
     oof, test = (board.ensemble.oof, board.ensemble.test) if board is not None else (None, None)
     started = time.localtime((run.path / JOB_FILE).stat().st_mtime)
+    best = search.best if search is not None else None
+    seconds = board.seconds if board is not None else search.seconds if search is not None else None
+    oof_nll = best.loss if best is not None and search is not None and search.metric == "nll" else None
     return PastRun(
         name=run.name,
         started=time.strftime("%Y-%m-%dT%H:%M:%S", started),
         state=state,
         data=str(job.data),
         members=len(board.members) if board is not None else job.copies,
-        oof_nll=oof.nll if oof is not None else None,
+        oof_nll=oof.nll if oof is not None else oof_nll,
         test_nll=test.nll if test is not None else None,
         test_accuracy=test.accuracy if test is not None else None,
-        seconds=board.seconds if board is not None else None,
+        seconds=seconds,
         size=size,
     )

@@ -73,7 +73,7 @@ class Source:
         return Problem(loc, message, self.lines.get(known, 0), self.name)
 
 
-class _Loader(yaml.SafeLoader):
+class JobFileLoader(yaml.SafeLoader):
     """Resolve scalars as YAML 1.2 does: `1e-3` is a number; `no`, `on` and dates are text."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
@@ -89,42 +89,45 @@ for _tag, _pattern, _first in (
         "-+.0123456789",
     ),
 ):
-    _Loader.add_implicit_resolver(
+    JobFileLoader.add_implicit_resolver(
         f"tag:yaml.org,2002:{_tag}",
         re.compile(f"^(?:{_pattern})$"),
         list(_first) + ([""] if _tag == "null" else []),
     )
-_Loader.add_constructor(
+JobFileLoader.add_constructor(
     "tag:yaml.org,2002:float",
     lambda loader, node: float(re.sub(r"\.(?=inf|nan)", "", node.value.lower())),
 )
-_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value))
+JobFileLoader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value))
 
 
-def read(path: Path, overrides: Sequence[str | Override] = ()) -> Source:
-    """Parse the file at `path`, apply `KEY=VALUE` overrides and expand `${VAR:-default}`; raises `SpecError`."""
+def read(path: Path, overrides: Sequence[str | Override] = (), *, expand: bool = True) -> Source:
+    """Parse the file at `path`, apply `KEY=VALUE` overrides and expand `${VAR:-default}`; raises `SpecError`.
+
+    Without `expand`, variables stay as they are written.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise SpecError([Problem((), f"cannot read the job file: {error.strerror}", source=str(path))]) from None
     except UnicodeDecodeError:
         raise SpecError([Problem((), "the job file is not UTF-8 text", source=str(path))]) from None
-    return parse(text, name=str(path), overrides=overrides)
+    return parse(text, name=str(path), overrides=overrides, expand=expand)
 
 
-def parse(text: str, *, name: str, overrides: Sequence[str | Override] = ()) -> Source:
+def parse(text: str, *, name: str, overrides: Sequence[str | Override] = (), expand: bool = True) -> Source:
     """Parse text like `read`; messages use `name` as the name of the file."""
     lines: dict[Loc, int] = {}
     problems: list[Problem] = []
     try:
         problems += [
             Problem((), "YAML tags are not supported; remove the tag", token.start_mark.line + 1, name)
-            for token in yaml.scan(text, Loader=_Loader)
+            for token in yaml.scan(text, Loader=JobFileLoader)
             if isinstance(token, yaml.TagToken)
         ]
         if problems:
             raise SpecError(problems)
-        loader = _Loader(text)
+        loader = JobFileLoader(text)
         node = loader.get_single_node()
         tree = _build(loader, node, (), lines, problems, name) if node is not None else {}
     except yaml.MarkedYAMLError as error:
@@ -141,7 +144,7 @@ def parse(text: str, *, name: str, overrides: Sequence[str | Override] = ()) -> 
     for override in overrides:
         given = Override(override) if isinstance(override, str) else override
         problems += _override(tree, lines, options, given)
-    expanded = _expand(tree, (), lines, problems, name)
+    expanded = _expand(tree, (), lines, problems, name) if expand else tree
     if problems:
         raise SpecError(problems)
     return Source(name, expanded, lines, options)
@@ -190,7 +193,7 @@ def _override(
         return
     loc: Loc = tuple(path.split("."))
     try:
-        value = yaml.load(text, Loader=_Loader)  # noqa: S506  (a SafeLoader)
+        value = yaml.load(text, Loader=JobFileLoader)  # noqa: S506  (a SafeLoader)
     except (yaml.YAMLError, ValueError, RecursionError):
         yield Problem(loc, f"the value {text!r} is not valid YAML", source=source)
         return

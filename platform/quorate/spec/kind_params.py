@@ -15,10 +15,14 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import InitErrorDetails
 
 from quorate.registry import InvalidParams, KindParams
 from quorate.registry.parameter_names import field_named
+from quorate.spec.configuration import space_problems
+from quorate.spec.nested_values import set_nested
 from quorate.spec.problems import first_problem
+from quorate.spec.search import SearchSpec
 from quorate.spec.values import Bytes
 
 _LABEL = r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
@@ -63,6 +67,8 @@ class MemberParams(KindParams):
     `ray.io/accelerator-type`."""
     vary: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict)
     """Values per parameter that the copies use in turn, such as `{lr: [0.01, 0.1]}`; dots separate nested names."""
+    search: SearchSpec | None = None
+    """Search better values of the parameters before the job is trained, or with `quorate tune`; see below."""
 
     @field_validator("needs")
     @classmethod
@@ -88,7 +94,7 @@ class MemberParams(KindParams):
     def _every_copy_is_valid(self, info: ValidationInfo) -> Self:
         if self.vary and self.copies == 1:
             raise ValueError("vary requires at least 2 copies, but there is 1; set copies")
-        for name in self.vary.keys() & {"kind", "copies", "cpus", "gpus", "memory", "needs", "vary"}:
+        for name in self.vary.keys() & {"kind", "copies", "cpus", "gpus", "memory", "needs", "vary", "search"}:
             raise ValueError(f"vary: {name} must be equal for all copies; remove it from vary, or add another member")
         for copy in range(self.copies if self.vary else 0):
             try:
@@ -103,6 +109,23 @@ class MemberParams(KindParams):
                 if isinstance(file := _value_at(made, path), Path):
                     values[copy % len(values)] = str(file)  # a path relative to the job file's folder
         return self
+
+    @model_validator(mode="after")
+    def _can_be_searched(self, info: ValidationInfo) -> Self:
+        if self.search is None or (info.context or {}).get("read_before"):
+            return self
+        found = [
+            InitErrorDetails(type="value_error", loc=loc, input=None, ctx={"error": ValueError(message)})
+            for loc, message in space_problems(self)
+        ]
+        if found:
+            error = ValidationError.from_exception_data(type(self).__name__, found)
+            raise InvalidParams(type(self), error)
+        return self
+
+    def search_space(self) -> dict[str, Any]:
+        """The space that `search` uses if it names none, as in a job file; empty if the kind has none."""
+        return {}
 
     @property
     def accelerators(self) -> float:
@@ -153,19 +176,12 @@ class MemberParams(KindParams):
 
     def _given(self, copy: int) -> dict[str, Any]:
         """Return the parameters as a job file with only this copy would contain them; raises `ValueError`."""
-        given = self.model_dump(exclude={"vary"}, exclude_unset=True)
+        given = self.model_dump(exclude={"vary", "search"}, exclude_unset=True)
         for path, values in self.vary.items():
-            inner, keys = given, path.split(".")
-            for key in keys[:-1]:
-                below = inner.get(key, self._default(key) if inner is given else None)
-                if not isinstance(below, str | dict | None):
-                    raise ValueError(f"{path}: {key} is {below!r}, which has no keys")
-                inner[key] = {"kind": below} if isinstance(below, str) else below or {}
-                inner = inner[key]
-            inner[keys[-1]] = values[copy % len(values)]
+            set_nested(given, path, values[copy % len(values)], self.default_of)
         return given
 
-    def _default(self, key: str) -> Any:
+    def default_of(self, key: str) -> Any:
         """Return the default of a parameter as a job file would contain it."""
         default = getattr(self, key, None)
         if isinstance(default, KindParams):

@@ -48,6 +48,20 @@ def first_problem(error: ValidationError | InvalidParams, model: type[BaseModel]
     return f"{'.'.join(map(str, place))}: {text}" if place else text
 
 
+def problems_at(error: ValidationError | InvalidParams, model: type[BaseModel], tree: Any, place: Loc) -> str | None:
+    """Return a problem of the value at `place`, or above or below it, of parameters that are not read from a file.
+
+    None if all problems are elsewhere, or if it concerns several values together.
+    """
+    found = _flatten(error.error, (), error.model) if isinstance(error, InvalidParams) else _flatten(error, (), model)
+    for loc, inner, details in found:
+        where, text = _plain(loc, inner, details, tree)
+        common = min(len(where), len(place))
+        if where and where[:common] == place[:common] and details["type"] not in _WRONG_TYPE:
+            return f"{'.'.join(map(str, where[len(place) :]))}: {text}" if len(where) > len(place) else text
+    return None
+
+
 def _flatten(error: ValidationError, prefix: Loc, model: type[BaseModel]) -> list[tuple[Loc, type[BaseModel], Any]]:
     flat = []
     for details in error.errors(include_url=False):

@@ -11,7 +11,7 @@ from pydantic import BaseModel, RootModel
 ALWAYS = ("kind", "arch", "epochs", "lr")
 """Parameters that a list of members always shows, even with their default values, because members are compared by
 them."""
-_NOT_LEARNED = ("copies", "vary", "cpus", "gpus", "memory", "needs")
+_NOT_LEARNED = ("copies", "vary", "cpus", "gpus", "memory", "needs", "search")
 """Parameters that set the number of copies and their resources, and do not change what is trained."""
 
 

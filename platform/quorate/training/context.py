@@ -105,6 +105,10 @@ class Signal(enum.Enum):
     """The state was saved; return now with the best model so far."""
 
 
+ENDED = "ended"
+"""The key of a restored state that is true if the training ended with it: then the best model so far is the result."""
+
+
 class Diverged(RuntimeError):
     """The loss is no longer finite, or the metrics of a training run are impossible."""
 

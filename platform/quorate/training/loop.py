@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from quorate.training.augment import Augment
 from quorate.training.averages import Averages, Swa, Weights, copy_of
-from quorate.training.context import Diverged, Numerics, Signal, State, TaskContext
+from quorate.training.context import ENDED, Diverged, Numerics, Signal, State, TaskContext
 from quorate.training.curves import Tally
 from quorate.training.data_parallel import DataParallel
 from quorate.training.feed import Feed, split_batches, training_order
@@ -203,7 +203,7 @@ def fit_network(
         assert recipe.so_far is not None
         return recipe.so_far(training.best.weights, TrainingResult(training.history, others))
 
-    signal = Signal.CONTINUE
+    signal = Signal.STOP if context.restored is not None and context.restored.get(ENDED) else Signal.CONTINUE
     while signal is not Signal.STOP and training.epoch < recipe.epochs:
         if stopping and training.epoch - training.best.epoch > stopping.patience:
             break

@@ -60,12 +60,9 @@ def start_ray(
         from quorate.execution.ray.head import check_head
 
         check_head(address)
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # num_gpus=0 hides the GPUs
+    prepare_import(address)
     kept = {name: os.environ.get(name, value) for name, value in KEEPS_MEMORY.items()} if keeps_memory else {}
     if address == "local":
-        require_token()
         os.environ.update(kept)
         _put_on_path(own_code.own_files())
     import ray
@@ -97,6 +94,15 @@ def start_ray(
             " (a cluster with token authentication needs RAY_AUTH_MODE=token and its token in ~/.ray/auth_token here)"
         ) from None
     return False
+
+
+def prepare_import(address: str) -> None:
+    """Set the variables that Ray reads when it is imported; `address` as `start_ray` will get it."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # num_gpus=0 hides the GPUs
+    if address == "local":
+        require_token()
 
 
 def _keep_messages_of_ray_from_the_screen() -> None:

@@ -1,0 +1,187 @@
+"""`quorate tune`: search better parameters of a member."""
+
+from __future__ import annotations
+
+import json as json_format
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from quorate.cli.clock import began
+from quorate.cli.console import make_console
+from quorate.cli.member_arguments import JobArgument, MemberArgument, SetOption
+from quorate.cli.options import HubOption, JsonOption, RunsOption, check_cluster, store_uri
+
+if TYPE_CHECKING:
+    from quorate.runs.search_record import SearchRecord
+    from quorate.spec import Job
+
+
+def tune(
+    job_file: JobArgument,
+    member: MemberArgument,
+    trials: Annotated[int | None, typer.Option(min=1, help="Largest number of trials. Default: 32.")] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="random, grid, sobol, tpe, gp, or a searcher of Ray Tune. Default: tpe."),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="When to stop bad trials: none, asha, hyperband, median or wilcoxon."),
+    ] = None,
+    ensemble: Annotated[
+        int | None, typer.Option(metavar="K", min=2, help="Choose K trials as members, by greedy selection.")
+    ] = None,
+    budget: Annotated[str | None, typer.Option(metavar="TIME", help="Time limit, e.g. 20m.")] = None,
+    emit: Annotated[
+        Path | None, typer.Option("--emit", metavar="FILE", help="Write a job file with the chosen trials as members.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Use the settings of the newest search of this member again.")
+    ] = False,
+    override: SetOption = None,
+    executor: Annotated[
+        str | None,
+        typer.Option(metavar="ray|local", help="Where trials run. Default: execution.executor of the job file."),
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Address of a Ray cluster. Default: start Ray on this machine.")
+    ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(metavar="URI", help="The store of finished work. Default: QUORATE_STORE, or .quorate/store."),
+    ] = None,
+    runs_at: RunsOption = None,
+    hub: HubOption = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors and the result.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Search better parameters of a member. Finished trials are reused, and interrupted ones continue."""
+    if executor == "ray" or (address is not None and executor is None):
+        check_cluster(address)  # before the imports, which take seconds
+    from quorate.errors import Interrupted, UserError
+    from quorate.execution.interrupt import StopRequest
+
+    since, shown = began(), make_console(stderr=json)
+    said, errors = (make_console(quiet=True), make_console(stderr=True)) if quiet else (shown, shown)
+    stop = StopRequest()
+    stop.install()
+    given = {"trials": trials, "method": method, "scheduler": scheduler, "ensemble": ensemble}
+    job = _load(job_file, member, given, override or [], executor, budget, hub, resume=resume)
+    if address is not None and job.spec.execution.executor == "local":
+        raise UserError(
+            f"--address {address} requires the executor ray, but the executor is local; leave out --address, or give "
+            "--executor ray"
+        )
+    if emit is not None and not emit.absolute().parent.is_dir():
+        raise UserError(f"--emit {emit}: the folder {emit.absolute().parent} does not exist")
+    from quorate.job.ensemble import JobFailed
+    from quorate.job.environment import Options
+    from quorate.runs.lookup import runs_place
+    from quorate.search.run import run_search
+    from quorate.store import open_store
+
+    try:
+        place = runs_place()
+        place.check()
+        options = Options(open_store(store or store_uri()), place, job.spec.execution.executor, address, since)
+        record, folder = run_search(job, member, options, console=said, stop=stop, errors=errors)
+    except Interrupted as interrupted:
+        errors.print(
+            f"interrupted ({interrupted}); finished trials and checkpoints are kept; run the same command to continue",
+            highlight=False,
+        )
+        errors.file.flush()
+        sys.exit(128 + interrupted.signum)
+    except JobFailed as failure:
+        errors.print(f"the search failed: {failure}", style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+    if emit is not None and record.best is not None:
+        from quorate.search.emission import emit_job
+
+        emit_job(emit, job_file, override or [], job, record)
+    _show(record, folder.address, emit, as_json=json)
+    if record.best is None:
+        raise typer.Exit(1)
+
+
+def _load(
+    job_file: Path,
+    member: str,
+    given: Mapping[str, object],
+    overrides: list[str],
+    executor: str | None,
+    budget: str | None,
+    hub: str | None,
+    *,
+    resume: bool,
+) -> Job:
+    """The job, whose member has the `search` section of the file, of the newest run, and of the options."""
+    from quorate.errors import UserError
+    from quorate.registry import did_you_mean
+    from quorate.spec import load_job
+    from quorate.spec.file import Override, read
+
+    tree = read(job_file, overrides).tree
+    members = tree.get("members")
+    if isinstance(members, dict) and member not in members:
+        names = [str(name) for name in members]
+        raise UserError(
+            f"the job has no member {member!r}{did_you_mean(member, names)} (its members: {', '.join(names)})"
+        )
+    place = f"members.{member}"
+    added = [Override(text) for text in overrides]
+    own = members.get(member) if isinstance(members, dict) else None
+    if isinstance(own, str):  # the name of a kind alone
+        added.append(Override(f"{place}={json_format.dumps({'kind': own})}"))
+    if resume:
+        settings = json_format.dumps(_settings(str(tree.get("name", "ensemble")), member))
+        added.append(Override(f"{place}.search={settings}", "--resume"))
+    elif not (isinstance(own, dict) and isinstance(own.get("search"), dict)):
+        added.append(Override(f"{place}.search={{}}"))
+    for name, value in given.items():
+        if value is not None:
+            added.append(Override(f"{place}.search.{name}={json_format.dumps(value)}", f"--{name} {value}"))
+    for option, key, value in (
+        ("executor", "execution.executor", executor),
+        ("budget", "execution.budget", budget),
+        ("hub", "execution.hub", hub),
+    ):
+        if value is not None:
+            added.append(Override(f"{key}={json_format.dumps(value)}", f"--{option} {value}"))
+    return load_job(job_file, added)
+
+
+def _settings(job: str, member: str) -> object:
+    """The settings of the newest search of a member; raises `RunError` if there is none."""
+    from quorate.runs.errors import RunError
+    from quorate.runs.folder import RunFolder
+    from quorate.runs.lookup import runs_place
+    from quorate.runs.search_record import NAME, SearchRecord
+    from quorate.search.run import run_name
+
+    stem, work = run_name(job, member), runs_place().work
+    found = sorted(work.glob(f"{stem}-*/{NAME}"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise RunError(f"there is no search of {member} in {work.absolute()} to resume; leave out --resume")
+    record = SearchRecord.read(RunFolder(found[-1].parent))
+    assert record is not None
+    return record.settings
+
+
+def _show(record: SearchRecord, address: str, emitted: Path | None, *, as_json: bool) -> None:
+    from quorate.report.search import remarks, search_table
+
+    if as_json:
+        typer.echo(record.to_text())
+        return
+    console = make_console()
+    console.print(search_table(record))
+    for line in remarks(record):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if emitted is not None and record.best is not None:
+        console.print(f"wrote {emitted}: quorate train {emitted}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"run folder: {address}", markup=False, highlight=False, soft_wrap=True)

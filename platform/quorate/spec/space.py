@@ -1,0 +1,274 @@
+"""Search spaces in a job file: the values that a search may give to the parameters of a member."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import yaml
+from pydantic import AfterValidator, WithJsonSchema
+
+from quorate.errors import did_you_mean
+from quorate.spec.file import JobFileLoader
+
+Point = Mapping[str, Any]
+"""A value for each parameter of a space that applies, by the names of `Parameter`."""
+
+_DIGITS = 4
+"""Significant digits of a suggested number: enough for a search, and readable in a job file."""
+_FORM = re.compile(r"([A-Za-z_]\w*)\((.*)\)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The numbers from `low` to `high`, both included; `log` searches their logarithms."""
+
+    low: float
+    high: float
+    log: bool = False
+    whole: bool = False
+
+    def at(self, part: float) -> float | int:
+        """The number at a part of the interval, from 0 (`low`) to 1 (`high`)."""
+        if self.log:
+            return self.rounded(math.exp(math.log(self.low) + part * (math.log(self.high) - math.log(self.low))))
+        return self.rounded(self.low + part * (self.high - self.low))
+
+    def rounded(self, value: float) -> float | int:
+        """The number as a member gets it: a whole number, or one with few digits; never outside of the interval."""
+        shorter = round(value) if self.whole else float(f"{value:.{_DIGITS}g}")
+        found = min(max(shorter, self.low), self.high)
+        return int(found) if self.whole else float(found)
+
+    def contains(self, value: object) -> bool:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and self.low <= value <= self.high  # type: ignore[operator]
+
+    def grid(self, points: int) -> tuple[float | int, ...]:
+        """At most this number of values, evenly spaced from `low` to `high`."""
+        return tuple(dict.fromkeys(self.at(number / max(points - 1, 1)) for number in range(points)))
+
+    @property
+    def ends(self) -> tuple[Any, ...]:
+        return (self.rounded(self.low), self.rounded(self.high))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Some values without an order."""
+
+    values: tuple[Any, ...]
+
+    def at(self, part: float) -> Any:
+        return self.values[min(int(part * len(self.values)), len(self.values) - 1)]
+
+    def contains(self, value: object) -> bool:
+        return value in self.values
+
+    def grid(self, points: int) -> tuple[Any, ...]:
+        return self.values
+
+    @property
+    def ends(self) -> tuple[Any, ...]:
+        return self.values
+
+
+@dataclass(frozen=True)
+class Branches:
+    """A choice of kinds, each with parameters of its own."""
+
+    kinds: Mapping[str, Space]
+
+
+Dimension = Interval | Choice
+Space = Mapping[str, Interval | Choice | Branches]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One number or choice of a space; it applies if every condition holds."""
+
+    name: str
+    """Unique in the space: the path, with the kinds that it belongs to, such as `schedule[step].every`."""
+    path: str
+    """Where the value goes in the parameters of the member, such as `schedule.every`."""
+    dimension: Dimension
+    conditions: tuple[tuple[str, str], ...] = ()
+    """The names of the parameters with a kind that it belongs to, and these kinds."""
+    is_kind: bool = False
+    """Whether the value is the name of a kind."""
+
+    def applies(self, point: Point) -> bool:
+        return all(point.get(name) == kind for name, kind in self.conditions)
+
+
+def parameters_of(space: Space) -> tuple[Parameter, ...]:
+    """The parameters of a space in its order; those of a kind follow the choice of the kind."""
+    return tuple(_parameters(space, "", "", ()))
+
+
+def _parameters(space: Space, name: str, path: str, conditions: tuple[tuple[str, str], ...]) -> Iterator[Parameter]:
+    for key, dimension in space.items():
+        own, place = f"{name}{key}", f"{path}{key}"
+        if not isinstance(dimension, Branches):
+            yield Parameter(own, place, dimension, conditions)
+            continue
+        yield Parameter(own, place, Choice(tuple(dimension.kinds)), conditions, is_kind=True)
+        below = "" if place == "kind" else f"{place}."  # the parameters of a kind of member are at the top
+        for kind, inner in dimension.kinds.items():
+            yield from _parameters(inner, f"{own}[{kind}].", below, (*conditions, (own, kind)))
+
+
+def points_of(parameters: Sequence[Parameter], number: int, point: Point | None = None) -> Iterator[dict[str, Any]]:
+    """Every point of a grid with this number of values of each interval."""
+    if not parameters:
+        yield dict(point or {})
+        return
+    first, *rest = parameters
+    if not first.applies(point or {}):
+        yield from points_of(rest, number, point)
+        return
+    for value in first.dimension.grid(number):
+        yield from points_of(rest, number, {**(point or {}), first.name: value})
+
+
+def grid_size(space: Space, number: int) -> int:
+    """The number of points of a grid with this number of values of each interval."""
+    return math.prod(
+        sum(grid_size(inner, number) for inner in one.kinds.values())
+        if isinstance(one, Branches)
+        else len(one.grid(number))
+        for one in space.values()
+    )
+
+
+def values_per_interval(space: Space, most: int) -> int | None:
+    """The largest number of values of each interval with which a grid has at most this number of points.
+
+    None if even two are too many.
+    """
+    if (size := grid_size(space, 2)) > most:
+        return None
+    number = 2
+    while size < (larger := grid_size(space, number + 1)) <= most:
+        number, size = number + 1, larger
+    return number
+
+
+def parse_space(given: Mapping[str, Any]) -> Space:
+    """The space that a job file describes; raises `ValueError` with the place in the space."""
+    return {name: one for key, value in given.items() for name, one in _parsed(str(key), value)}
+
+
+def _parsed(name: str, value: object) -> Iterator[tuple[str, Interval | Choice | Branches]]:
+    if not isinstance(value, Mapping):
+        yield name, parse_dimension(value)
+        return
+    if not value:
+        raise ValueError(f"{name}: the mapping is empty; name kinds, or parameters with their values")
+    if all(inner is None or isinstance(inner, Mapping) for inner in value.values()):
+        yield name, Branches({str(kind): _below(f"{name}.{kind}", inner or {}) for kind, inner in value.items()})
+        return
+    for key, inner in _below(name, value).items():
+        yield f"{name}.{key}", inner
+
+
+def _below(place: str, given: Mapping[str, Any]) -> Space:
+    try:
+        return parse_space(given)
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from None
+
+
+def parse_dimension(value: object) -> Interval | Choice:
+    """A list is a choice, `uniform(0, 1)` an interval, and any other value the only choice; raises `ValueError`."""
+    if isinstance(value, list | tuple):
+        return _choice(list(value), shown=json.dumps(value))
+    call = _FORM.fullmatch(value.strip()) if isinstance(value, str) else None
+    if call is None:
+        return Choice((value,))
+    name, inside = call[1], call[2]
+    if name == "choice":
+        return _choice(_items(inside, str(value)), shown=str(value))
+    if name not in _INTERVALS:
+        known = [*_INTERVALS, "choice"]
+        raise ValueError(f"unknown distribution {name!r}{did_you_mean(name, known)} (choose from {', '.join(known)})")
+    return _interval(name, _items(inside, str(value)), str(value))
+
+
+_INTERVALS = {
+    "uniform": (False, False),
+    "log_uniform": (True, False),
+    "int": (False, True),
+    "log_int": (True, True),
+}
+"""Whether an interval is searched by its logarithms, and whether its numbers are whole."""
+
+
+def _items(inside: str, whole: str) -> list[Any]:
+    try:
+        items = yaml.load(f"[{inside}]", Loader=JobFileLoader)  # noqa: S506  (a SafeLoader)
+    except (yaml.YAMLError, ValueError):
+        raise ValueError(f"{whole}: what is in the parentheses cannot be read as a list of values") from None
+    return list(items)
+
+
+def _interval(name: str, items: Sequence[Any], shown: str) -> Interval:
+    log, whole = _INTERVALS[name]
+    if len(items) != 2 or any(isinstance(item, bool) or not isinstance(item, int | float) for item in items):
+        raise ValueError(f"{shown} needs two numbers, the lowest and the highest: {name}(LOW, HIGH)")
+    low, high = items
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ValueError(f"{shown}: both ends must be finite")
+    if whole and not (float(low).is_integer() and float(high).is_integer()):
+        raise ValueError(f"{shown}: both ends must be whole numbers; write {name.replace('int', 'uniform')} for others")
+    if low > high:
+        raise ValueError(f"{shown}: the lowest number is above the highest; write {name}({high}, {low})")
+    if low == high:
+        raise ValueError(f"{shown}: both ends are equal, so there is nothing to search; write {low}")
+    if log and low <= 0:
+        plain = "int" if whole else "uniform"
+        raise ValueError(
+            f"{shown}: only positive numbers have a logarithm; raise the lowest number above 0, or write "
+            f"{plain}({low}, {high})"
+        )
+    return Interval(low, high, log, whole)
+
+
+def _choice(values: Sequence[Any], *, shown: str) -> Choice:
+    if not values:
+        raise ValueError("there is nothing to choose from; list at least one value")
+    seen: set[str] = set()
+    for value in values:
+        if (text := json.dumps(value, sort_keys=True)) in seen:
+            raise ValueError(f"{shown} contains {value!r} twice; keep one of them")
+        seen.add(text)
+    return Choice(tuple(values))
+
+
+def _checked(value: Any) -> Any:
+    parse_space({"": value}) if isinstance(value, Mapping) else parse_dimension(value)
+    return value
+
+
+SpaceValue = Annotated[
+    Any,
+    AfterValidator(_checked),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "examples": ["log_uniform(1e-4, 1e-1)"]},
+                {"type": "array", "minItems": 1},
+                {"type": "object"},
+                {"type": "number"},
+                {"type": "boolean"},
+            ]
+        }
+    ),
+]
+"""The values of one parameter: `log_uniform(1e-4, 1e-1)`, `uniform`, `int`, `log_int`, `choice`, a list, one value, or
+a mapping from kinds to the parameters of each."""
