@@ -19,6 +19,7 @@ from tests.jobs import Here, runner_with
 from quorate.bundle import LOSSES, Bundle
 from quorate.compress import distillation as distilling
 from quorate.compress.distillation import DistillationSettings, distill, student_job
+from quorate.data.table import Table
 from quorate.ensemble.temperature_scaling import apply_temperature
 from quorate.errors import UserError
 from quorate.members import net
@@ -145,11 +146,12 @@ def test_the_student_learns_the_predictions_of_the_whole_ensemble_for_exactly_it
     pixels = (x * 255).round().astype(np.uint8).transpose(0, 2, 3, 1)
     plain = run.context.train.take(learned).x.take(np.arange(216))
     shifts = [np.roll(plain, (down, right), axis=(1, 2))[:, 1:-1, 1:-1] for down in (-1, 0, 1) for right in (-1, 0, 1)]
-    for view, mixture in ((pixels[:216], False), (pixels[216:432], True)):
+    mixture = (np.arange(864) // 216 + np.arange(864)) % 2 == 1
+    for view, mixed in zip(pixels.reshape(4, 216, 8, 8, 1), mixture.reshape(4, 216), strict=True):
         exact = np.any([(view[:, 1:-1, 1:-1] == shifted).all(axis=(1, 2, 3)) for shifted in shifts], axis=0)
-        assert exact.mean() < 0.1 if mixture else exact.all()
+        assert exact[~mixed].all() and exact[mixed].mean() < 0.1
     said = Bundle.load(run.folder.bundle).predict(pixels).proba
-    counts = np.where(np.arange(864) // 216 % 2 == 1, 1.0, 0.75)[:, None]  # labels of mixtures say nothing
+    counts = np.where(mixture, 1.0, 0.75)[:, None]  # labels of mixtures say nothing
     assert recipe.soft is not None and recipe.weight is not None
     np.testing.assert_allclose(recipe.soft.targets.numpy(), counts * said, atol=1e-5)
     np.testing.assert_allclose(recipe.weight.numpy(), 1 - counts[:, 0], atol=1e-6)
@@ -187,9 +189,10 @@ def test_the_student_also_learns_from_unlabelled_images(
 
     ((x, recipe),) = seen
     assert len(x) == 2 * (180 + 30)
-    np.testing.assert_array_equal((x[180:210] * 255).round().astype(np.uint8).transpose(0, 2, 3, 1), UNLABELLED)
+    first = (x[180:210] * 255).round().astype(np.uint8).transpose(0, 2, 3, 1)
+    np.testing.assert_array_equal(first[::2], UNLABELLED[::2])  # the others are mixtures
     assert recipe.weight is not None
-    assert (recipe.weight[180:] == 0).all() and (recipe.weight[:180] > 0).all()
+    assert (recipe.weight[180:210] == 0).all() and (recipe.weight[:180:2] > 0).all()
     assert (found["training"]["rows"], found["training"]["unlabelled"]) == (180, 30)
 
 
@@ -276,6 +279,45 @@ def test_a_table_is_distilled_too(customers: Here, tmp_path: Path) -> None:
         "trained on the held-out rows (models of other folds); only test rows give an unbiased estimate"
     ]
     assert len(Bundle.load(tmp_path / "student").predict(run.context.train.x).proba) == 240
+
+
+def test_the_student_of_a_table_learns_the_predictions_of_the_whole_ensemble_for_mixtures_of_its_rows(
+    customers: Here, tmp_path: Path, seen: list[tuple[np.ndarray, LoopSettings]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of(customers)
+    asked, plain = list[Table](), Bundle.predict
+
+    def noting(self: Bundle, x: Table, *given: Any, **more: Any) -> Any:
+        asked.append(x)
+        return plain(self, x, *given, **more)
+
+    monkeypatch.setattr(Bundle, "predict", noting)
+
+    found = taught(run, tmp_path / "student", epochs=4, temperature=1.0, views=3)
+
+    # then: half of the values are those of the training rows, and none of the labels count
+    with np.load(tmp_path / "student" / LOSSES) as saved:
+        learned = run.context.train.take(np.flatnonzero(np.isnan(saved["loss"]))).x
+    assert isinstance(learned, Table) and len(asked) == 3
+    for view in asked:
+        same = (view.frame["age"] == learned.frame["age"])[learned.frame["age"].notna()]
+        assert 0.4 < same.mean() < 0.8
+    ((x, recipe),) = seen
+    assert len(x) == 3 * len(learned) and recipe.parts == 3
+    assert recipe.soft is not None and recipe.weight is not None
+    bundle = Bundle.load(run.folder.bundle)
+    said = np.concatenate([plain(bundle, view).proba for view in asked])
+    np.testing.assert_allclose(recipe.soft.targets.numpy(), said, atol=1e-6)
+    assert (recipe.weight == 0).all()
+    assert (found["training"]["views"], found["training"]["hard"]) == (3, 0.0)
+
+
+def test_labels_of_mixtures_are_refused(customers: Here, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--hard 0.5: .* mixtures of rows, which have no labels; .* --views 0"):
+        taught(run_of(customers), tmp_path / "student", hard=0.5)
+
+    found = taught(run_of(customers), tmp_path / "student", hard=0.5, views=0)
+    assert found["training"]["hard"] == 0.5
 
 
 def test_the_student_varies_its_images_as_the_best_network_does(teachers: Here) -> None:

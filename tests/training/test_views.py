@@ -37,11 +37,13 @@ def test_the_views_of_an_image_differ_and_so_do_the_images_of_a_view() -> None:
 
 def test_a_mixture_lies_between_its_image_and_one_of_the_others() -> None:
     seen = views(count=2, augment=Augment())
-    assert seen.mixed.tolist() == [False] * 12 + [True] * 12
+    assert seen.mixed.tolist() == [False, True] * 6 + [True, False] * 6  # half of each view, half of each image's
 
-    plain, mixtures = seen.take(np.arange(12)), seen.take(np.arange(12, 24))
+    everything = seen.take(np.arange(24)).reshape(2, *PIXELS.shape)
 
-    np.testing.assert_array_equal(plain, PIXELS)
+    own = np.arange(12)
+    np.testing.assert_array_equal(everything[own % 2, own], PIXELS)
+    mixtures = everything[1 - own % 2, own]
     for image, mixture in enumerate(mixtures.astype(np.float64)):
         own = PIXELS[image].astype(np.float64)
         errors = []

@@ -38,7 +38,8 @@ def distill(
         typer.Option(
             min=0,
             max=1,
-            help="Weight w of the labels in the loss; the teacher has 1 - w. Default: 0.1, or 0.5 without views.",
+            help="Weight w of the labels in the loss; the teacher has 1 - w. Default: 0.1, or 0.5 without views. "
+            "Mixtures have no labels.",
         ),
     ] = None,
     views: Annotated[
@@ -46,7 +47,8 @@ def distill(
         typer.Option(
             min=0,
             max=1000,
-            help="Number of augmented views of each image. 0 uses the out-of-fold probabilities, as for tables.",
+            help="Number of augmented views of each image, or of mixtures of each row of a table, that the ensemble "
+            "predicts. 0 uses its out-of-fold probabilities.",
         ),
     ] = 10,
     plain: Annotated[
@@ -78,7 +80,7 @@ def distill(
             status.update(f"{who}: epoch {epoch}/{epochs}, {_in_words(metrics)}")
 
         def ask(view: int, views: int) -> None:
-            status.update(f"the ensemble predicts the images: view {view}/{views}")
+            status.update(f"the ensemble predicts the views of the rows: {view}/{views}")
 
         settings = DistillationSettings(temperature=temperature, hard=hard, views=views, plain=plain)
         found = distilled(reopen(folder), job, settings, target, runner, ask=ask, watch=watch)

@@ -21,11 +21,11 @@ from quorate.compress.student import (
     train_networks,
     training_data,
 )
-from quorate.compress.teacher_targets import VIEWS, Progress, TeacherTargets, out_of_fold, varied
+from quorate.compress.student_rows import rows_of_student
+from quorate.compress.teacher_targets import VIEWS, Progress, TeacherTargets, mixed, out_of_fold, varied
 from quorate.data.dataset import Rows
-from quorate.data.folds import Fold, Folds, FoldsError, learnable_rows
+from quorate.data.folds import Folds
 from quorate.data.signature import ImageSignature
-from quorate.data.splitting import make_folds
 from quorate.data.table import Table
 from quorate.ensemble.arrays import Floats
 from quorate.ensemble.metric_intervals import paired
@@ -46,14 +46,12 @@ from quorate.runs.finished import FinishedRun
 from quorate.runs.folder import RunFolder
 from quorate.runs.job_record import JOB_FILE
 from quorate.scoring.output import writing
-from quorate.spec import Job, ValidationSpec, load_job
+from quorate.spec import Job, load_job
 from quorate.spec.file import Override
 from quorate.training.augment import Augment
 from quorate.training.curves import with_labels
 
 FIGURES = "distillation.json"
-HELD_OUT = 0.1
-"""Fraction of the rows that the student is not trained on. An assumption, not a measurement."""
 EPOCHS = 40
 """Default number of epochs of a student: twice that of other networks, because Beyer et al. (2022, "Knowledge
 distillation: a good teacher is patient and consistent") recommend long training. An assumption, not a measurement."""
@@ -79,8 +77,8 @@ class DistillationSettings:
     hard: float | None = None
     """Weight of the labels in the loss, 0 to 1; None for the default, which depends on the kind of targets."""
     views: int = VIEWS
-    """Number of augmented views per image that the ensemble predicts, at most the number of epochs; 0 uses its
-    out-of-fold probabilities, as tables always do."""
+    """Number of augmented views per image, or of mixtures per row of a table, that the ensemble predicts; at most the
+    number of epochs. 0 uses its out-of-fold probabilities."""
     plain: bool = False
     """Whether the same network is also trained on the labels only, for comparison."""
 
@@ -122,17 +120,17 @@ def distill(
 ) -> dict[str, Any]:
     """Train the student of `job` on the predictions of the run's ensemble, write its bundle, and return the metrics.
 
-    For images, the whole ensemble predicts the views that the student is trained on. For tables, the targets are the
-    cross-fitted out-of-fold probabilities, which come from models that have not seen the row. For rows without them,
-    the labels are the only targets. A tenth of the rows is held out to fit the temperature of the student and to
-    estimate its quality with cross-fitting. With several folds the estimate is slightly optimistic, because some models
-    of the teacher were trained on the held-out rows. Raises `UserError`.
+    The whole ensemble predicts the views of images, or mixtures of rows of a table, that the student is trained on.
+    Without views, the targets are the cross-fitted out-of-fold probabilities, which come from models that have not seen
+    the row; for rows without them, the labels are the only targets. A tenth of the rows is held out to fit the
+    temperature of the student and to estimate its quality with cross-fitting. With several folds the estimate is
+    slightly optimistic, because some models of the teacher were trained on the held-out rows. Raises `UserError`.
     """
-    data, fold = run.context.train, _split(run)
+    data, fold = run.context.train, rows_of_student(run)
     context = replace(run.context, folds=Folds((fold,), "held out from the student"), assets=assets_of(job.spec))
     (task,) = plan_job(job, context, runner.place).tasks
     targets = _teacher_targets(run, task, fold.train, settings, runner.results, ask)
-    hard = settings.hard if settings.hard is not None else HARD if targets.views else HARD_OUT_OF_FOLD
+    hard = _label_weight(settings, targets)
     tasks = [student_task(task, targets, temperature=settings.temperature, hard=hard)]
     tasks += [plain_task(task)] if settings.plain else []
     trained_on = replace(training_data(run, fold, targets), assets=context.assets)
@@ -206,55 +204,25 @@ def _teacher_targets(
     run: FinishedRun, task: FitTask, rows: Rows, settings: DistillationSettings, results: Results, ask: Progress
 ) -> TeacherTargets:
     assert isinstance(task.params, NetParams), "checked by student_job"
-    if isinstance(run.context.train.x, Table) or not settings.views:
+    if not settings.views:
         return out_of_fold(run, rows)
     seed = derive_seed(run.job.spec.seed, NAME, "views")
-    views = min(settings.views, task.params.epochs)  # an epoch uses one view of each image
+    views = min(settings.views, task.params.epochs)  # an epoch uses one view of each row
+    if isinstance(run.context.train.x, Table):
+        return mixed(run, rows, views=views, seed=seed, results=results, watch=ask)
     augment = task.params.augment or Augment()
     return varied(run, rows, augment, views=views, seed=seed, results=results, watch=ask)
 
 
-def _split(run: FinishedRun) -> Fold:
-    """The training rows of the student and the held-out rows: a stratified tenth with out-of-fold probabilities.
-
-    Held-out rows are left out if no training row has their class. No group is in both sets, and if rows have a time,
-    the latest ones are held out. If at most a tenth of the rows have out-of-fold probabilities, as with `scheme:
-    holdout`, all of these are held out, because no member was trained on them. The same applies if they exceed a tenth
-    by fewer rows than there are classes.
-    """
-    data, fold = run.context.train, _whole_split(run)
-    learnable = learnable_rows(data.y, [fold], weight=data.weight)[fold.valid]
-    if np.count_nonzero(learnable) < 2:
-        raise UserError(
-            f"cannot score the student: only {np.count_nonzero(learnable)} of the {len(fold.valid):,} held-out rows "
-            "have a class that is also in the training rows; at least 2 are required; add rows of each class (with "
-            "groups, add more groups that contain each class)"
-        )
-    return Fold(fold.train, fold.valid[learnable])
-
-
-def _whole_split(run: FinishedRun) -> Fold:
-    """Like `_split`, but with all held-out rows."""
-    data, known = run.context.train, np.flatnonzero(run.known)
-    if len(known) < HELD_OUT * len(data) + max(data.n_classes, 2):
-        return Fold(np.flatnonzero(~run.known), known)
-    groups = data.groups[known] if data.groups is not None else None
-    time = data.time[known] if data.time is not None else None
-    holdout = ValidationSpec(scheme="holdout", fraction=HELD_OUT * len(data) / len(known))
-    try:
-        seed = derive_seed(run.job.spec.seed, NAME, "holdout")
-        (fold,) = make_folds(data.y[known], holdout, seed, groups=groups, time=time).folds
-    except FoldsError as error:
-        raise UserError(
-            f"cannot hold out rows to score the student, a tenth of the {len(known):,} rows with out-of-fold "
-            f"predictions: {error}"
-        ) from None
-    held: Rows = known[fold.valid]
-    rest = np.ones(len(data), bool)
-    rest[held] = False
-    if data.groups is not None:
-        rest &= ~np.isin(data.groups, data.groups[held])
-    return Fold(np.flatnonzero(rest), held)
+def _label_weight(settings: DistillationSettings, targets: TeacherTargets) -> float:
+    if not targets.labelled.any():
+        if settings.hard:
+            raise UserError(
+                f"--hard {settings.hard:g}: a student of a table learns from mixtures of rows, which have no labels; "
+                "leave the option out, or add --views 0 to learn from the rows themselves"
+            )
+        return 0.0
+    return settings.hard if settings.hard is not None else HARD if targets.views else HARD_OUT_OF_FOLD
 
 
 def _teachers(run: FinishedRun, held: Rows) -> list[dict[str, Any]]:

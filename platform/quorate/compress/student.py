@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quorate.compress.teacher_targets import TeacherTargets
-from quorate.data.dataset import Dataset, JoinedImages
+from quorate.data.dataset import Dataset, Inputs, JoinedImages
 from quorate.data.folds import Fold, Folds
 from quorate.data.table import Table
 from quorate.ensemble.arrays import Floats
@@ -78,12 +78,18 @@ def training_data(run: FinishedRun, fold: Fold, targets: TeacherTargets) -> JobD
         folds = Folds((fold, fold), "held out from the student")
         return replace(run.context, train=replace(data, soft=soft), test=test, folds=folds, backbones={})
     views, before = targets.data, len(targets.data)
-    assert isinstance(views.x, JoinedImages) and not isinstance(data.x, Table), "only images have views"
+    x: Inputs
+    if isinstance(views.x, Table):
+        assert isinstance(data.x, Table), "the views are those of the rows"
+        x = Table.joined((views.x, data.x))
+    else:
+        assert isinstance(views.x, JoinedImages) and not isinstance(data.x, Table), "the views are those of the rows"
+        x = JoinedImages((*views.x.parts, data.x))
     weight = None
     if views.weight is not None and data.weight is not None:
         weight = np.concatenate([views.weight, data.weight])
     rows = Dataset(
-        JoinedImages((*views.x.parts, data.x)),
+        x,
         np.concatenate([views.y, data.y]),
         data.class_names,
         weight=weight,

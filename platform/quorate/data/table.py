@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,6 +94,11 @@ class Table:
     def subset(self, rows: NDArray[np.int64]) -> Table:
         """Return a copy of these rows."""
         return Table(self.frame.take(rows).reset_index(drop=True), self.signature)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Table]) -> Table:
+        """Concatenate subsets of one table."""
+        return cls(pd.concat([part.frame for part in parts], ignore_index=True), parts[0].signature)
 
     def digest(self) -> str:
         """Return the SHA-256 of names, kinds and values; it does not depend on their layout in memory."""

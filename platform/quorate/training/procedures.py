@@ -76,8 +76,9 @@ class Distillation(_Named):
     hard: float
     """Weight of the labels, 0 to 1."""
     views: int = 0
-    """Number of views per image among the training rows, all images of one view before those of the next; they are
-    already augmented, and include the job's unlabelled images. 0 for rows without augmentation."""
+    """Number of views per image, or of mixtures per row of a table, among the training rows: all rows of one view
+    before those of the next. They are already augmented, and include the job's unlabelled images. 0 for unchanged rows.
+    """
 
     def train(self, given: NetworkTraining) -> TrainingResult:
         recipe, rows = given.recipe, given.rows

@@ -12,13 +12,17 @@ from numpy.typing import NDArray
 from quorate.data.dataset import Images, Pixels, Rows, Subsets
 from quorate.training.augment import Augment
 
+VERSION = 2
+"""Part of the keys of predictions for views; increment it when the same settings give other views."""
+
 
 @dataclass(frozen=True, eq=False)
 class ViewedImages(Subsets):
     """`count` views of N images: position v N + i is view v of image i.
 
-    Views with odd numbers are mixtures of a view of image i and one of another image, with a fraction drawn from (0, 1)
-    (Zhang et al., 2018, with alpha = 1). Every image is determined by (seed, position) alone.
+    If v + i is odd, it is a mixture of a view of image i and one of another image, with a fraction drawn from (0, 1)
+    (Zhang et al., 2018, with alpha = 1). Half of each view are mixtures, so that the statistics of batch normalization
+    fit both. Every image is determined by (seed, position) alone.
     """
 
     images: Images
@@ -40,7 +44,9 @@ class ViewedImages(Subsets):
     @property
     def mixed(self) -> NDArray[np.bool_]:
         """Return which positions (count N,) have mixtures, whose labels are meaningless."""
-        return np.repeat(np.arange(self.count) % 2 == 1, len(self.images))
+        number, image = np.divmod(np.arange(len(self)), len(self.images))
+        odd: NDArray[np.bool_] = (number + image) % 2 == 1
+        return odd
 
     def take(self, rows: Rows) -> Pixels:
         return np.concatenate([self._view(int(row)) for row in rows]) if len(rows) else self.images.take(rows)
@@ -54,7 +60,7 @@ class ViewedImages(Subsets):
         number, image = divmod(position, len(self.images))
         generator = torch.Generator().manual_seed((self.seed + 1_000_003 * (position + 1)) % 2**63)
         view = self._varied(image, generator)
-        if number % 2 == 0:
+        if (number + image) % 2 == 0:
             return view.numpy()
         other = self._varied(int(torch.randint(len(self.images), (), generator=generator)), generator)
         share = torch.rand((), generator=generator)
