@@ -295,13 +295,13 @@ def test_the_student_of_a_table_learns_the_predictions_of_the_whole_ensemble_for
 
     found = taught(run, tmp_path / "student", epochs=4, temperature=1.0, views=3)
 
-    # then: half of the values are those of the training rows, and none of the labels count
+    # then: most values are those of the training rows, and none of the labels count
     with np.load(tmp_path / "student" / LOSSES) as saved:
         learned = run.context.train.take(np.flatnonzero(np.isnan(saved["loss"]))).x
     assert isinstance(learned, Table) and len(asked) == 3
     for view in asked:
         same = (view.frame["age"] == learned.frame["age"])[learned.frame["age"].notna()]
-        assert 0.4 < same.mean() < 0.8
+        assert 0.75 < same.mean() < 0.95
     ((x, recipe),) = seen
     assert len(x) == 3 * len(learned) and recipe.parts == 3
     assert recipe.soft is not None and recipe.weight is not None
