@@ -16,8 +16,8 @@ from quorate.data.table import Table
 NEIGHBOURS = 5
 """Number of nearest rows of which one is mixed with a row. An assumption, not a measurement."""
 SWAPPED = 0.2
-"""Probability that a value is that of the other row. With 0.5, the student was worse on a table of strongly dependent
-columns, and equally good on Adult (docs/production.md)."""
+"""Probability that a value is that of the other row. With 0.5, the student was worse on two of three tables
+(docs/production.md)."""
 _CANDIDATES = 20_000
 """Maximum number of rows, drawn at random, among which the nearest ones are searched: the search takes time in
 proportion to their number."""
