@@ -163,7 +163,7 @@ def test_a_member_without_a_search_is_searched_with_the_space_of_its_kind(quorat
 
     assert code == 0, err
     record = json.loads(out)
-    assert record["parameters"] == ["neighbours", "votes"]
+    assert [one["path"] for one in record["parameters"]] == ["neighbours", "votes"]
     assert [one["source"] for one in record["trials"]][:2] == ["written", "tpe"]
     assert record["trials"][0]["values"] == {"neighbours": 15, "votes": "distance"}
 
