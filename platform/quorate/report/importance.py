@@ -19,8 +19,8 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from quorate.runs.search_record import ParameterRecord, SearchRecord, TrialRecord
 
 BEST_PART, LEAST_BEST, LEAST_TRIALS = 0.1, 5, 10
-"""The best trials are a tenth of all (Optuna's default), but at least 5, which Optuna recommends. With fewer trials than
-10, that is half of them, there is no importance (an assumption)."""
+"""The best trials are a tenth of all (Optuna's default), but at least 5, which Optuna recommends. With fewer than 10
+trials, there is no importance (an assumption)."""
 LEAST_WITH = 2
 """Number of trials with a parameter below which Optuna leaves it out."""
 
@@ -51,13 +51,10 @@ def importance_of(record: SearchRecord) -> Importance:
     if len(used) < LEAST_TRIALS or complete < best:
         return Importance(
             {},
-            problem=f"The importance needs at least {LEAST_TRIALS} trials, of which {best} are complete; the search has "
-            f"{len(used)}, of which {complete} are complete.",
+            problem=f"The importance requires at least {LEAST_TRIALS} trials, and {best} complete ones; the search has "
+            f"{len(used)} with a loss, and {complete} complete ones.",
         )
-    counts = {
-        one.name: [one.applies(trial.values) for trial in used].count(True)
-        for one in record.parameters
-    }
+    counts = {one.name: [one.applies(trial.values) for trial in used].count(True) for one in record.parameters}
     left_out = {
         name: f"{count or 'no'} {'trial has' if count < LEAST_WITH else 'trials have'} it"
         for name, count in counts.items()

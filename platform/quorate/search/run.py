@@ -102,7 +102,10 @@ def run_search(
                 record.write()
             record.choices = choices_of(job, search, steps, score, data, spec)
             final = record.write()
-            tracker.search_ended(_figures(final), {"quorate.search": member}, [folder.path / NAME])
+            from quorate.report.search_report import write_search_report  # imports Optuna, which takes a second
+
+            files = [folder.path / NAME, write_search_report(folder)]
+            tracker.search_ended(_figures(final), {"quorate.search": member}, files)
             return final, folder
 
 

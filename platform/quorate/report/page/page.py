@@ -49,4 +49,3 @@ def sections_of(run: RunData, values: Values) -> Iterator[Section]:
         repeat.section(run),
     )
     yield from (section for section in made if section is not None)
-

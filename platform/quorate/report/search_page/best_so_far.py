@@ -49,7 +49,9 @@ def _chart(data: SearchData, place: Callable[[TrialRecord], float], label: str, 
     parts = [axes.frame(whole=whole), *_sources(data, axes, place)]
     for one in data.scored:
         radius = 5.5 if data.is_best(one) else 3.2
-        parts.append(axes.dot(place(one), data.figure(one), data.style(one), trial_text(one, data.record.metric), radius))
+        parts.append(
+            axes.dot(place(one), data.figure(one), data.style(one), trial_text(one, data.record.metric), radius)
+        )
     course = list(_course(data, sorted(data.complete, key=lambda one: (place(one), one.number)), place))
     if course:
         parts.append(axes.steps([*course, (last, course[-1][1])], "c2"))
@@ -85,4 +87,3 @@ def _sources(data: SearchData, axes: Axes, place: Callable[[TrialRecord], float]
         y = axes.y.end + 9 + 13 * (number % LABELS)
         yield rule(x, axes.y.start, x, axes.y.end, "axis dash")
         yield text(x - 5, y, source, "name", "end") if x > axes.width - 90 else text(x + 5, y, source, "name")
-

@@ -8,7 +8,7 @@ from quorate.report.page.section import Chart, Section
 from quorate.report.page.svg import Scale, clip, drawing, polyline, rule, text
 from quorate.report.search import trial_text
 from quorate.report.search_page.data import SearchData
-from quorate.report.search_page.parameter_axis import ParameterAxis, axes_of
+from quorate.report.search_page.parameter_axis import axes_of
 from quorate.runs.search_record import TrialRecord
 
 LEFT, STEP, TOP, BOTTOM, OTHER = 64.0, 122.0, 52.0, 330.0, 30.0
@@ -46,7 +46,9 @@ def _chart(data: SearchData) -> Chart:
             for axis, scale in zip(axes, scales, strict=True)
         ]
         heights.append(last(data.figure(one)))
-        parts.append(polyline(zip(places, heights, strict=True), _style(data, one), trial_text(one, data.record.metric)))
+        parts.append(
+            polyline(zip(places, heights, strict=True), _style(data, one), trial_text(one, data.record.metric))
+        )
     for number, (axis, scale, x) in enumerate(zip(axes, scales, places, strict=False)):
         parts += _axis(axis.path, axis.ticks(scale, 5), scale, x, number)
         if missing[number]:
@@ -64,11 +66,12 @@ def _chart(data: SearchData) -> Chart:
     return Chart(drawing(places[-1] + 70, height, label, *parts, style="natural"), tuple(legend))
 
 
-def _axis(
-    name: str, ticks: Sequence[tuple[float, str]], scale: Scale, x: float, number: int
-) -> list[str]:
+def _axis(name: str, ticks: Sequence[tuple[float, str]], scale: Scale, x: float, number: int) -> list[str]:
     """An axis with its marks; names of neighbours have different heights, so that long ones do not overlap."""
-    parts = [rule(x, BOTTOM, x, TOP, "axis"), text(x, TOP - (34 if number % 2 else 16), clip(name, 30), "label", "middle", name)]
+    parts = [
+        rule(x, BOTTOM, x, TOP, "axis"),
+        text(x, TOP - (34 if number % 2 else 16), clip(name, 30), "label", "middle", name),
+    ]
     for tick, words in ticks:
         y = scale(tick)
         parts += [rule(x - 4, y, x, y, "axis"), text(x - 7, y + 4, clip(words, 13), "name", "end", words)]

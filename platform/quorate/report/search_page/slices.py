@@ -43,7 +43,9 @@ def _chart(data: SearchData, axis: ParameterAxis) -> Chart:
     else:
         low, high = low - room * (high - low), high + room * (high - low)
     logs = ("x" if axis.log else "") + ("y" if log else "")
-    axes = Axes.of((low, high), bounds, width=WIDE, height=HIGH, x_label=axis.path, y_label=data.record.metric, log=logs)
+    axes = Axes.of(
+        (low, high), bounds, width=WIDE, height=HIGH, x_label=axis.path, y_label=data.record.metric, log=logs
+    )
     parts = [axes.frame(ticks="y"), *_ticks(axes, axis)]
     without = []
     for one in data.scored:

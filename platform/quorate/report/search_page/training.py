@@ -22,7 +22,7 @@ def section(data: SearchData) -> Section | None:
     if not charts:
         return None
     return Section(
-        "curves",
+        "training",
         "Training of the trials",
         "Learning curves show the mean validation loss of a trial's folds after each epoch. With early stopping, the "
         "other chart shows what its decisions were based on. The mark at the end of a line shows where a trial was "
