@@ -28,6 +28,7 @@ from quorate.plan.opening import open_data
 from quorate.plan.tasks import FeatureTask, FitTask, JobData, Plan
 from quorate.registry import did_you_mean
 from quorate.report.progress import Screen
+from quorate.report.search_report import write_search_report
 from quorate.results.results import Results
 from quorate.runs.folder import RunFolder
 from quorate.runs.logs import RunLogs
@@ -102,8 +103,6 @@ def run_search(
                 record.write()
             record.choices = choices_of(job, search, steps, score, data, spec)
             final = record.write()
-            from quorate.report.search_report import write_search_report  # imports Optuna, which takes a second
-
             files = [folder.path / NAME, write_search_report(folder)]
             tracker.search_ended(_figures(final), {"quorate.search": member}, files)
             return final, folder

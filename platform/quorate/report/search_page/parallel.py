@@ -11,8 +11,10 @@ from quorate.report.search_page.data import SearchData
 from quorate.report.search_page.parameter_axis import axes_of
 from quorate.runs.search_record import TrialRecord
 
-LEFT, STEP, TOP, BOTTOM, OTHER = 64.0, 122.0, 52.0, 330.0, 30.0
-"""The first axis, the distance of axes, their ends, and the distance of the place for trials without a value."""
+LEFT, TOP, BOTTOM, OTHER = 64.0, 52.0, 350.0, 30.0
+"""The first axis, the ends of axes, and the distance of the place for trials without a value."""
+WIDTH, CLOSE, FAR = 1080.0, 108.0, 230.0
+"""The width that a drawing fills, with axes that are neither closer nor farther from each other than these numbers."""
 RANKS = 5
 """Number of shades of the complete trials."""
 
@@ -37,7 +39,8 @@ def _chart(data: SearchData) -> Chart:
     scales = [axis.scale(BOTTOM, TOP) for axis in axes]
     bounds, log = data.figures
     last = Scale(*bounds, BOTTOM, TOP, log)
-    places = [LEFT + STEP * number for number in range(len(axes) + 1)]
+    step = min(max((WIDTH - LEFT - 70) / max(len(axes), 1), CLOSE), FAR)
+    places = [LEFT + step * number for number in range(len(axes) + 1)]
     missing = [axis.missing(data.scored) for axis in axes]
     parts = []
     for one in data.scored:

@@ -79,8 +79,8 @@ def _tiles(data: SearchData, rows: list[ChoiceRow]) -> Iterator[tuple[str, str, 
     if record.best is not None:
         yield f"best {record.metric}", f"{data.figure(record.best):.4f}", record.best.name
     if rows and rows[0].honest is not None:
-        around = f" ± {rows[0].interval:.4f}" if rows[0].interval is not None else ""
-        yield "honest estimate", f"{rows[0].honest:.4f}", f"on rows that did not choose{around}"
+        around = f"± {rows[0].interval:.4f}, " if rows[0].interval is not None else ""
+        yield "honest estimate", f"{rows[0].honest:.4f}", f"{around}on rows that did not choose"
     if record.choices and (optimism := record.choices[0].optimism) is not None:
         yield "optimism", signed(optimism), "of the choice of the best trial"
     states = dict.fromkeys(one.state for one in record.trials)
@@ -151,7 +151,7 @@ def _saving(data: SearchData) -> Iterator[Remark]:
     known = [one for one in record.trials if one.steps]
     done = sum(one.steps[-1].folds * one.steps[-1].part for one in known) / (whole * len(known))
     yield note(
-        f"{many(len(stopped), 'trial')} of {len(record.trials):,} {'was' if len(stopped) == 1 else 'were'} stopped "
+        f"{len(stopped):,} of {many(len(record.trials), 'trial')} {'was' if len(stopped) == 1 else 'were'} stopped "
         f"early: the search did {percent(done, 0)} of the training that all of them would have needed."
     )
 
