@@ -65,7 +65,8 @@ class _Row:
 
 
 class Watch:
-    """Show events as they arrive; `share` returns the share of all workers that a task occupies.
+    """Show events as they arrive; `share` returns the share of all workers that a task occupies, and `status` the state
+    of what adds tasks.
 
     A thread of rich draws the terminal, from copies of the state that events change.
     """
@@ -79,10 +80,11 @@ class Watch:
         *,
         reused: int,
         budget: Budget | None = None,
+        status: Callable[[], str] = lambda: "",
     ) -> None:
         self._out, self._errors = screen.out, screen.errors
         self._live = screen.out.is_terminal and not screen.out.quiet
-        self._estimates, self._share, self._budget = estimates, share, budget
+        self._estimates, self._share, self._budget, self._status = estimates, share, budget, status
         tasks = {task.key: task for unit in units for task in unit.tasks}
         self._waiting = WaitingTasks(tasks.values(), estimates, share)
         self._rows: dict[str, _Row] = {}
@@ -187,7 +189,8 @@ class Watch:
         failed = f", {self._failed} failed" if self._failed else ""
         waits = [str(wait) for since, wait in list(self._awaited.values()) if time.monotonic() - since < _FRESH_SECONDS]
         left = "; ".join([*waits, *self._left()])
-        return f"{self._done} of {self._total} fit tasks done{reused}{failed}{'; ' if left else ''}{left}"
+        status = f"{status}; " if (status := self._status()) else ""
+        return f"{status}{self._done} of {self._total} fit tasks done{reused}{failed}{'; ' if left else ''}{left}"
 
     def _left(self) -> Iterator[str]:
         seconds = self.seconds_left()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
-from quorate.runs.search_record import ChoiceRecord, SearchRecord, TrialRecord
+from quorate.runs.search_record import ChoiceRecord, SearchRecord, TrialRecord, TrialStatus
 
 _SHOWN = 10
 """Number of trials in the table."""
@@ -32,6 +32,18 @@ def trial_line(trial: TrialRecord, *, metric: str, best: float | None) -> str:
     if trial.problem:
         head += f", {trial.problem}"
     return f"{head}: {values_text(trial.values)}"
+
+
+def progress_text(states: Sequence[TrialStatus], *, most: int, metric: str, best: float | None) -> str:
+    """How far a search is; `states` are those of its trials, and `best` the lowest loss."""
+    counts = [
+        (states.count("complete"), "complete"),
+        (states.count("stopped"), "stopped"),
+        (states.count("running"), "running"),
+    ]
+    parts = ", ".join(f"{count} {word}" for count, word in counts if count)
+    found = f", best {metric} {metric_of(metric, best):.4f}" if best is not None else ""
+    return f"{len(states)} of {most} trials: {parts}{found}"
 
 
 def trial_text(trial: TrialRecord, metric: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from rich.console import Console
 
 from quorate.job.tracker import Tracker
-from quorate.report.search import metric_of, trial_line
+from quorate.report.search import metric_of, progress_text, trial_line
 from quorate.runs.folder import RunFolder
 from quorate.runs.search_record import ChoiceRecord, ParameterRecord, SearchRecord, StepRecord, TrialRecord
 from quorate.search.ladder import Step
@@ -66,6 +66,16 @@ class SearchRecorder:
         if now >= self._write_at:
             self.write()
             self._write_at = time.monotonic() + _WRITE_SECONDS
+
+    def status(self) -> str:
+        """How far the search is, for the terminal."""
+        best = self.search.best
+        return progress_text(
+            [trial.state for trial in self.search.trials],
+            most=self.spec.trials,
+            metric=self.spec.metric,
+            best=best.loss if best is not None else None,
+        )
 
     def write(self) -> SearchRecord:
         given = self.job.spec.members[self.member]

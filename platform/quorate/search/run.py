@@ -92,7 +92,7 @@ def run_search(
                     outages = StoreOutages(partial(say_note, errors or console), stopping=lambda: stop.requested)
                     results = Results(options.store)
                     trainer = Trainer(alone, place, results, tracker, logs, screen, stop, session, outages)
-                    feed = TrialFeed(search, trainer, work, record.ended)
+                    feed = TrialFeed(search, trainer, work, record.ended, record.status)
                     if units := feed.begin():
                         _say_slots(place, search, spec, steps, console, units[0].resources)
                         plan = Plan((), data, tuple(plans.features.values()))

@@ -40,8 +40,8 @@ def _chart(data: SearchData, place: Callable[[TrialRecord], float], label: str, 
     axes = Axes.of(
         (-0.02 * last, 1.02 * last),
         bounds,
-        width=500,
-        height=290,
+        width=430,
+        height=270,
         x_label=label,
         y_label=data.record.metric,
         log="y" if log else "",
@@ -61,7 +61,7 @@ def _chart(data: SearchData, place: Callable[[TrialRecord], float], label: str, 
     legend = [("dot c1", "complete"), ("line c2", "best so far")]
     if any(one.state != "complete" for one in data.scored):
         legend.insert(1, ("dot hollow", "stopped"))
-    return Chart(drawing(axes.width, axes.height, words, *parts, style="wide"), tuple(legend), title=title)
+    return Chart(drawing(axes.width, axes.height, words, *parts), tuple(legend), title=title)
 
 
 def _course(

@@ -9,7 +9,7 @@ from quorate.report.page.section import Chart, Remark, Section, listed, note, pe
 from quorate.report.page.svg import clip, drawing, rectangle, rule, text
 from quorate.report.search_page.data import SearchData
 
-WIDTH, LEFT, ROW = 620.0, 240.0, 24.0
+WIDTH, LEFT, ROW = 430.0, 150.0, 24.0
 SHARE, STABLE = 0.8, 50
 """The parameters that are named have this part of the importance together. With fewer trials, a remark says that the
 figures are uncertain. Assumptions, not measurements."""
@@ -32,11 +32,10 @@ def _remarks(found: Importance) -> Iterator[Remark]:
     if not found.values:
         return
     named: list[str] = []
-    for name, value in found.values.items():
+    for name in found.values:
         if sum(found.values[one] for one in named) >= SHARE:
             break
         named.append(name)
-        assert value >= 0
     part = sum(found.values[name] for name in named)
     yield note(f"{listed([f'`{name}`' for name in named])}: {percent(part, 0)} of the importance.")
     if found.trials < STABLE:
@@ -64,12 +63,12 @@ def _chart(found: Importance) -> Chart:
     parts = [rule(LEFT, 4, LEFT, height - 4, "axis")]
     for number, (name, value) in enumerate(found.values.items()):
         y = 8 + ROW * number
-        wide = (WIDTH - LEFT - 60) * value / most
-        parts.append(text(LEFT - 8, y + 12, clip(name, 34), "label", "end", name))
+        wide = (WIDTH - LEFT - 44) * value / most
+        parts.append(text(LEFT - 8, y + 12, clip(name, 21), "label", "end", name))
         parts.append(rectangle(LEFT, y, max(wide, 1), ROW - 8, "bar c1", f"{name}: {percent(value)}"))
         parts.append(text(LEFT + wide + 6, y + 12, percent(value, 0 if value >= 0.1 else 1), "tick"))
     label = f"Importance of the parameters: {listed(_texts(found), 12)}."
-    return Chart(drawing(WIDTH, height, label, *parts, style="importance"))
+    return Chart(drawing(WIDTH, height, label, *parts))
 
 
 def _texts(found: Importance) -> Sequence[str]:

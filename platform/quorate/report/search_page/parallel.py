@@ -26,10 +26,10 @@ def section(data: SearchData) -> Section | None:
     return Section(
         "parallel",
         "Parallel coordinates",
-        "Each line is a trial. It crosses the axes at its values; the last axis is its figure. The darker a line, the "
-        "better the trial among the complete ones. Lines of good trials that meet in one place of an axis show a good "
-        "value. A line goes through the place below an axis if the trial does not have the parameter, or the axis does "
-        "not contain its value.",
+        "Each line is a trial. It crosses the axes at its values; the last axis is its figure. The stronger a line, "
+        "the better the trial among the complete ones. Where lines of good trials meet on an axis, there is a good "
+        "value. A line passes below an axis if the trial does not have the parameter, or the axis does not contain "
+        "its value.",
         values={"chart": _chart(data), "notes": data.notes},
     )
 
@@ -63,7 +63,7 @@ def _chart(data: SearchData) -> Chart:
         f"Parallel coordinates of {len(data.scored)} trials over {', '.join(axis.path for axis in axes)} and "
         f"{data.record.metric}."
     )
-    legend = [("line c2", "best trial"), ("line c1", "complete, better ones darker")]
+    legend = [("line c2", "best trial"), ("line c1", "complete, better ones stronger")]
     if any(one.state != "complete" for one in data.scored):
         legend.append(("line hollow", "stopped"))
     return Chart(drawing(places[-1] + 70, height, label, *parts, style="natural"), tuple(legend))

@@ -12,7 +12,7 @@ from quorate.report.page.svg import Axes, drawing, log_span, span
 from quorate.report.search import metric_of, trial_text
 from quorate.report.search_page.data import SearchData
 
-WIDE, HIGH = 500, 290
+WIDE, HIGH = 430, 270
 Line = Sequence[tuple[float, float]]
 
 
@@ -107,4 +107,4 @@ def _chart(
     stopped = sum(one.state == "stopped" for one in shown)
     label = f"{title} of {many(len(shown), 'trial')}, of which {stopped} were stopped."
     legend = (("line c2", "best trial"), ("line c1", "complete"), ("dot hollow", "stopped"))
-    return Chart(drawing(WIDE, HIGH, label, *parts, style="wide"), legend if stopped else legend[:2], caption, title)
+    return Chart(drawing(WIDE, HIGH, label, *parts), legend if stopped else legend[:2], caption, title)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeGuard
 
 from quorate.report.page.section import Section
 from quorate.report.search import value_text
@@ -34,13 +35,20 @@ def section(data: SearchData) -> Section:
         "The complete trials, the best first, then the stopped ones and those without a result. Click a column "
         "heading to sort.",
         values={
-            "heads": ["trial", record.metric, "number", "state", "source", "folds", "epochs", "seconds", *record.paths],
+            "heads": _heads(data, trials),
             "rows": [(one, data.is_best(one), list(_cells(data, one))) for one in trials[:MOST_ROWS]],
             "notes": notes if len(trials) > MOST_ROWS else [],
             "problems": _problems(trials),
             "first": "ascending" if data.lower_is_better else "descending",
         },
     )
+
+
+def _heads(data: SearchData, trials: Sequence[TrialRecord]) -> list[tuple[str, bool]]:
+    """The heading of each column, and whether it holds numbers."""
+    paths = {path: any(_is_number(one.values.get(path)) for one in trials) for path in data.record.paths}
+    figures = dict.fromkeys((data.record.metric, "number"), True) | {"state": False, "source": False}
+    return list({"trial": False, **figures, **dict.fromkeys(("folds", "epochs", "seconds"), True), **paths}.items())
 
 
 def _cells(data: SearchData, one: TrialRecord) -> Iterator[TrialCell]:
@@ -54,11 +62,15 @@ def _cells(data: SearchData, one: TrialRecord) -> Iterator[TrialCell]:
     yield _number(one.seconds, 1)
     for path in data.record.paths:
         value = one.values.get(path)
-        if isinstance(value, int | float) and not isinstance(value, bool):
+        if _is_number(value):
             yield TrialCell(value_text(value), value, number=True)
         else:
             text = value_text(value) if path in one.values else "–"
             yield TrialCell(text, text if path in one.values else "")
+
+
+def _is_number(value: Any) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _number(value: float | None, digits: int) -> TrialCell:
