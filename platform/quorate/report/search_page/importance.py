@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from quorate.report.importance import Importance, importance_of
-from quorate.report.page.section import Chart, Remark, Section, listed, note, percent
+from quorate.report.page.section import Chart, Remark, Section, listed, many, note, percent
 from quorate.report.page.svg import clip, drawing, rectangle, rule, text
 from quorate.report.search_page.data import SearchData
 
@@ -54,7 +54,8 @@ def _notes(found: Importance) -> Iterator[str]:
         words = "; ".join(f"{name} ({reason})" for name, reason in found.left_out.items())
         yield f"Not evaluated: {words}."
     if found.outside:
-        yield f"{found.outside} trials with values outside of the space are not used."
+        verb = "is" if found.outside == 1 else "are"
+        yield f"{many(found.outside, 'trial')} with values outside of the space {verb} not used."
 
 
 def _chart(found: Importance) -> Chart:
