@@ -71,6 +71,7 @@ def test_the_parameter_that_decides_is_the_most_important() -> None:
     assert set(found.values) == {one.name for one in PARAMETERS}
     assert sum(found.values.values()) == pytest.approx(1)
     assert (found.trials, found.best) == (40, 5)
+    assert found.counts["lr"] == 40 and 5 < found.counts["schedule[step].every"] < 40
 
 
 def test_what_has_no_importance_is_named() -> None:

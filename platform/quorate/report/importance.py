@@ -32,6 +32,8 @@ class Importance:
     values: Mapping[str, float]
     trials: int = 0
     """Number of trials that were used."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """Number of these that have each parameter."""
     best: int = 0
     """Number of trials that count as the best ones."""
     left_out: Mapping[str, str] = field(default_factory=dict)
@@ -68,7 +70,7 @@ def importance_of(record: SearchRecord) -> Importance:
         values = get_param_importances(_study(record.parameters, used), evaluator=evaluator, params=names)
     if not sum(values.values()):
         return Importance({}, problem="The values of the best trials do not differ from those of the others.")
-    return Importance(values, len(used), best, left_out, outside)
+    return Importance(values, len(used), counts, best, left_out, outside)
 
 
 def _is_inside(record: SearchRecord, trial: TrialRecord) -> bool:

@@ -64,10 +64,11 @@ def _chart(found: Importance) -> Chart:
     parts = [rule(LEFT, 4, LEFT, height - 4, "axis")]
     for number, (name, value) in enumerate(found.values.items()):
         y = 8 + ROW * number
-        wide = (WIDTH - LEFT - 44) * value / most
+        wide = (WIDTH - LEFT - 90) * value / most
         parts.append(text(LEFT - 8, y + 12, clip(name, 21), "label", "end", name))
         parts.append(rectangle(LEFT, y, max(wide, 1), ROW - 8, "bar c1", f"{name}: {percent(value)}"))
-        parts.append(text(LEFT + wide + 6, y + 12, percent(value, 0 if value >= 0.1 else 1), "tick"))
+        some = f" ({many(found.counts[name], 'trial')})" if found.counts[name] < found.trials else ""
+        parts.append(text(LEFT + wide + 6, y + 12, f"{percent(value, 0 if value >= 0.1 else 1)}{some}", "tick"))
     label = f"Importance of the parameters: {listed(_texts(found), 12)}."
     return Chart(drawing(WIDTH, height, label, *parts))
 

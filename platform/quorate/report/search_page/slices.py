@@ -11,7 +11,7 @@ from quorate.report.search_page.data import SearchData
 from quorate.report.search_page.parameter_axis import ParameterAxis, axes_of
 from quorate.runs.search_record import TrialRecord
 
-WIDE, HIGH = 320, 205
+WIDE, HIGH = 320, 190
 SPREAD = 0.5
 """Width over which the trials of a choice are spread, as a part of the distance of choices."""
 GOLDEN = 0.618
@@ -43,7 +43,7 @@ def _chart(data: SearchData, axis: ParameterAxis) -> Chart:
     else:
         low, high = low - room * (high - low), high + room * (high - low)
     logs = ("x" if axis.log else "") + ("y" if log else "")
-    axes = Axes.of((low, high), bounds, width=WIDE, height=HIGH, y_label=data.record.metric, log=logs)
+    axes = Axes.of((low, high), bounds, width=WIDE, height=HIGH, y_label=data.record.metric, log=logs, bottom=26)
     parts = [axes.frame(ticks="y"), *_ticks(axes, axis)]
     without = []
     for one in data.scored:
