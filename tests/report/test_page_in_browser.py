@@ -158,9 +158,7 @@ def test_the_leaderboard_is_sorted_by_keyboard(browser: Any, report: Path) -> No
     opened.close()
 
 
-def test_the_trials_of_a_search_are_sorted_by_a_parameter_with_those_without_it_last(
-    browser: Any, search: Path
-) -> None:
+def test_trials_are_sorted_by_a_parameter_with_those_without_it_last(browser: Any, search: Path) -> None:
     opened = Opened(browser, search, width=1280, scheme="light")
     page = opened.page
     head = page.locator("table.trials thead th", has_text="schedule.every")

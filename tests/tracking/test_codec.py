@@ -75,7 +75,10 @@ LINES: list[tuple[Record, str]] = [
         '{"kind": "model", "uid": "job", "bundle": "bundle", "name": "digits", "run": "digits-1", "note": "| a |", '
         '"metrics": {"weight": 1.0}, "pictures": ["plots/curves.png"]}',
     ),
-    (RankingRecord("job", "digits-1"), '{"kind": "ranking", "uid": "job", "run": "digits-1"}'),
+    (
+        RankingRecord("job", "digits-1", ("lr",), "oof_brier"),
+        '{"kind": "ranking", "uid": "job", "run": "digits-1", "searched": ["lr"], "metric": "oof_brier"}',
+    ),
     (EndRecord("job/cnn", "FAILED", 8), '{"kind": "end", "uid": "job/cnn", "status": "FAILED", "end_ms": 8}'),
     (
         AttemptRecord("cnn fold 2", 1, "10.0.0.2:77", 5, 9, "lost", restored=True, queued_ms=2),

@@ -104,7 +104,13 @@ def run_search(
             record.choices = choices_of(job, search, steps, score, data, spec)
             final = record.write()
             files = [folder.path / NAME, write_search_report(folder)]
-            tracker.search_ended(_figures(final), {"quorate.search": member}, files)
+            tracker.search_ended(
+                _figures(final),
+                {"quorate.search": member},
+                files,
+                searched=[one.path for one in final.parameters if not one.conditions],
+                metric=f"oof_{spec.metric}",
+            )
             return final, folder
 
 
