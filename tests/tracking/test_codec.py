@@ -129,6 +129,10 @@ def test_a_record_cannot_be_changed() -> None:
             DatasetRecord("job", "old training", "digits", "fdeb", {"rows": 9}, "training", None),
         ),
         (
+            '{"kind": "ranking", "uid": "job", "run": "digits-1"}',
+            RankingRecord("job", "digits-1", (), "oof_nll"),
+        ),
+        (
             '{"kind": "model", "uid": "job", "bundle": "bundle", "name": "old"}',
             ModelRecord("job", "bundle", "old", run="", note="", metrics={}, pictures=()),
         ),

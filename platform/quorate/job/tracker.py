@@ -118,7 +118,7 @@ class Tracker:
         searched: Sequence[str],
         metric: str,
     ) -> None:
-        """Write the result of a search; `searched` are the parameters that all trials have, and `metric` orders them."""
+        """Write the result of a search; `searched` are the parameters that all trials have, `metric` orders them."""
         self._journal.metrics(JOB, 0, figures)
         self._journal.tags(JOB, tags)
         for path in files:
