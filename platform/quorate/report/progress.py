@@ -164,9 +164,10 @@ class Watch:
         return left if self._budget is None else min(left, max(self._budget.training_left(), 0.0))
 
     def picture(self) -> RenderableType:
-        """The content of the terminal: one line per running task, and a summary."""
+        """The content of the terminal: one line per running task, the status, and a summary."""
         rows, now, wide = self._running(), time.monotonic(), self._out.width >= _WIDE
-        room = max(self._out.height - 4, 1)
+        status = [Text(status, no_wrap=True, overflow="ellipsis")] if (status := self._status()) else []
+        room = max(self._out.height - 4 - len(status), 1)
         table = Table.grid(padding=(0, 2, 0, 0), expand=True)
         for least in (self._longest, *([16] if wide else []), 11, 22 if wide else 11, 6):
             table.add_column(no_wrap=True, overflow="ellipsis", min_width=least if self._out.width >= _NARROW else None)
@@ -178,7 +179,7 @@ class Watch:
             cells = [Text(row.task.title), *([bar] if wide else []), f"epoch {row.epoch}/{epochs}" if epochs else ""]
             table.add_row(*cells, loss, format_seconds(now - row.since), Text(row.worker, style="dim"))
         more = [Text(f"and {len(rows) - room} more", style="dim")] if len(rows) > room else []
-        return Group(table, *more, Text(self._whole(), style="bold", no_wrap=True, overflow="ellipsis"))
+        return Group(table, *more, *status, Text(self._whole(), style="bold", no_wrap=True, overflow="ellipsis"))
 
     def _running(self) -> list[_Row]:
         return list(self._rows.values())
@@ -189,8 +190,7 @@ class Watch:
         failed = f", {self._failed} failed" if self._failed else ""
         waits = [str(wait) for since, wait in list(self._awaited.values()) if time.monotonic() - since < _FRESH_SECONDS]
         left = "; ".join([*waits, *self._left()])
-        status = f"{status}; " if (status := self._status()) else ""
-        return f"{status}{self._done} of {self._total} fit tasks done{reused}{failed}{'; ' if left else ''}{left}"
+        return f"{self._done} of {self._total} fit tasks done{reused}{failed}{'; ' if left else ''}{left}"
 
     def _left(self) -> Iterator[str]:
         seconds = self.seconds_left()

@@ -42,7 +42,7 @@ def progress_text(states: Sequence[TrialStatus], *, most: int, metric: str, best
         (states.count("running"), "running"),
     ]
     parts = ", ".join(f"{count} {word}" for count, word in counts if count)
-    found = f", best {metric} {metric_of(metric, best):.4f}" if best is not None else ""
+    found = f"; best {metric} {metric_of(metric, best):.4f}" if best is not None else ""
     return f"{len(states)} of {most} trials: {parts}{found}"
 
 

@@ -48,7 +48,7 @@ class ParameterAxis:
         """The text for the trials without a position: their value if it is the same for all; empty if there are
         none."""
         texts = {
-            value_text(trial.values[self.path]) if self.path in trial.values else "–"
+            value_text(trial.values[self.path]) if self.path in trial.values else "no value"
             for trial in trials
             if self.position(trial) is None
         }
