@@ -19,6 +19,7 @@ from quorate.plan.identity import derive_seed
 from quorate.plan.planner import recipes_of
 from quorate.quantities import format_seconds
 from quorate.report.page.page import page
+from quorate.report.page.rendering import write_page
 from quorate.report.page.run import Reproduction, RunData, Split
 from quorate.report.page.values import PATIENCE, values_of
 from quorate.report.pictures import recorded_curves
@@ -86,17 +87,6 @@ def write_report_and_values(
     values = values_of(run, patience=QUICK if quick else PATIENCE)
     write_page(path, page(run, values))
     return path, {run.label(place): change for place, change in zip(values.members, values.without, strict=False)}
-
-
-def write_page(path: Path, text: str) -> Path:
-    """Write the content of a page to `path` atomically."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
 
 
 def read_run(folder: RunFolder, known: RunInputs) -> RunData:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from quorate.report.page.rendering import write_page
 from quorate.report.page.run import Reproduction
 from quorate.report.pictures import recorded_curves
-from quorate.report.run_report import REPORT, job_in, spec_in, write_page
+from quorate.report.run_report import REPORT, job_in, spec_in
 from quorate.report.search_page.data import SearchData
 from quorate.report.search_page.page import search_page
 from quorate.runs.folder import RunFolder

@@ -1,4 +1,4 @@
-"""Render sections as one self-contained HTML file."""
+"""Render sections as one self-contained HTML file, and write it."""
 
 from __future__ import annotations
 
@@ -50,6 +50,17 @@ def rendered(head: PageHead, sections: Sequence[Section], **values: Any) -> str:
             **values,
         )
     )
+
+
+def write_page(path: Path, text: str) -> Path:
+    """Write the content of a page to `path` atomically."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
 
 
 def _environment() -> Environment:
