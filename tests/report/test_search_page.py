@@ -82,7 +82,7 @@ def test_what_has_no_importance_is_named() -> None:
 
     notes = " ".join(section(record, "importance").values["notes"])
 
-    assert "Not evaluated: schedule[cosine].warmup (no trials have it)." in notes
+    assert "Not evaluated: schedule[cosine].warmup (no trial has it)." in notes
     assert "1 trial with values outside of the space is not used." in notes
 
 

@@ -58,7 +58,7 @@ def importance_of(record: SearchRecord) -> Importance:
         )
     counts = {one.name: [one.applies(trial.values) for trial in used].count(True) for one in record.parameters}
     left_out = {
-        name: f"{count or 'no'} {'trial has' if count < LEAST_WITH else 'trials have'} it"
+        name: f"{'one trial has' if count else 'no trial has'} it"
         for name, count in counts.items()
         if count < LEAST_WITH
     }
