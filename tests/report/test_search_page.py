@@ -74,6 +74,17 @@ def test_the_parameter_that_decides_is_the_most_important() -> None:
     assert found.counts["lr"] == 40 and 5 < found.counts["schedule[step].every"] < 40
 
 
+def test_stopped_trials_are_never_among_the_best() -> None:
+    record = searched(trials=147)  # 5 / 147 * 147 is more than 5 in floating point
+    ranked = sorted(record.trials, key=lambda one: one.loss or 0.0)
+    states = ["complete"] * 5 + ["stopped"] * 142
+    trials = tuple(one.model_copy(update={"state": state}) for one, state in zip(ranked, states, strict=True))
+
+    found = importance_of(record.model_copy(update={"trials": trials}))
+
+    assert (found.best, next(iter(found.values))) == (5, "lr")
+
+
 def test_what_has_no_importance_is_named() -> None:
     rare = ParameterRecord(name="schedule[cosine].warmup", path="schedule.warmup", low=0, high=1)
     record = searched(parameters=(*PARAMETERS, rare))

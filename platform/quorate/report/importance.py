@@ -66,7 +66,8 @@ def importance_of(record: SearchRecord) -> Importance:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what they say is in `left_out`
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        evaluator = PedAnovaImportanceEvaluator(target_quantile=best / len(used))
+        quantile = (best - 0.5) / len(used)  # Optuna rounds it up to a number of trials
+        evaluator = PedAnovaImportanceEvaluator(target_quantile=quantile)
         values = get_param_importances(_study(record.parameters, used), evaluator=evaluator, params=names)
     if not sum(values.values()):
         return Importance({}, problem="The values of the best trials do not differ from those of the others.")

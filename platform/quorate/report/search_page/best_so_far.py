@@ -36,7 +36,7 @@ def section(data: SearchData) -> Section | None:
 
 def _chart(data: SearchData, place: Callable[[TrialRecord], float], label: str, title: str, whole: str = "") -> Chart:
     bounds, log = data.figures
-    last = max(map(place, data.scored))
+    last = max(map(place, data.scored)) or 1.0
     axes = Axes.of(
         (-0.02 * last, 1.02 * last),
         bounds,

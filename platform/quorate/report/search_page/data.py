@@ -40,6 +40,11 @@ class SearchData:
         return sorted(found, key=lambda one: (one.loss, one.number))
 
     @cached_property
+    def ranks(self) -> dict[str, int]:
+        """The ranks of the complete trials by their names; 0 is the best."""
+        return {one.name: rank for rank, one in enumerate(self.complete)}
+
+    @cached_property
     def scored(self) -> list[TrialRecord]:
         """The trials with a loss, the best last, so that it is drawn on top; stopped ones first.
 

@@ -86,4 +86,4 @@ def _style(data: SearchData, trial: TrialRecord) -> str:
         return "c2"
     if trial.state != "complete":
         return "plain fine dash faint"
-    return f"c1 fine rank{1 + RANKS * data.complete.index(trial) // len(data.complete)}"
+    return f"c1 fine rank{1 + RANKS * data.ranks[trial.name] // len(data.ranks)}"
