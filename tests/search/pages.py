@@ -33,17 +33,19 @@ Chromium must be on the PATH.
 
 from __future__ import annotations
 
+import io
 import shutil
 import sys
 from pathlib import Path
 
+from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 from tests.tracking.pages import ARGUMENTS, HIDE, SETTLED, WITHOUT_ASSISTANT
 
 from quorate.tracking.ranking import address, newest
 
 WIDE, HIGH = 1440, 1500
-PARTS = {"search-report": ("result", "best"), "search-parallel": ("parallel", "slices")}
+PARTS = {"search-report": ("best", "importance"), "search-parallel": ("parallel", "slices")}
 """The first and the last section on each picture of the report."""
 
 
@@ -62,7 +64,7 @@ def _report(chromium: Browser, report: Path, docs: Path) -> None:
         boxes = [page.locator(f"#{part}").bounding_box() for part in (first, last)]
         top, bottom = boxes[0]["y"], boxes[1]["y"] + boxes[1]["height"]
         clip = {"x": boxes[0]["x"], "y": top, "width": boxes[0]["width"], "height": bottom - top}
-        page.screenshot(path=docs / f"{stem}.png", full_page=True, clip=clip)
+        _save(page.screenshot(full_page=True, clip=clip), docs / f"{stem}.png")
 
 
 def _mlflow(chromium: Browser, server: str, run: Path, uri: str, docs: Path) -> None:
@@ -76,7 +78,13 @@ def _mlflow(chromium: Browser, server: str, run: Path, uri: str, docs: Path) -> 
     page.goto(address(server, found[1], found[0], charts=True))
     page.wait_for_timeout(SETTLED)
     page.add_style_tag(content=HIDE)
-    page.screenshot(path=docs / "search-mlflow.png")
+    _save(page.screenshot(), docs / "search-mlflow.png")
+
+
+def _save(png: bytes, path: Path) -> None:
+    """Save a picture with few colours, which makes it small."""
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    picture.quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 if __name__ == "__main__":
