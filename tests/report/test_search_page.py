@@ -85,6 +85,19 @@ def test_stopped_trials_are_never_among_the_best() -> None:
     assert (found.best, next(iter(found.values))) == (5, "lr")
 
 
+def test_a_parameter_that_few_of_the_best_trials_have_is_uncertain_and_not_named() -> None:
+    record = searched()
+    kept = [one for one in record.trials if one.values["schedule"] == "constant" or (one.loss or 0.0) > 1]
+    record = record.model_copy(update={"trials": tuple(kept)})
+
+    found = section(record, "importance")
+
+    assert importance_of(record).rare == {"schedule[step].every"}
+    assert "few of the best trials have it: schedule[step].every." in " ".join(found.values["notes"])
+    assert found.values["chart"].drawing.count('class="bar plain"') == 1
+    assert said([found], "importance")[0].startswith("Most important: `lr` (")
+
+
 def test_what_has_no_importance_is_named() -> None:
     rare = ParameterRecord(name="schedule[cosine].warmup", path="schedule.warmup", low=0, high=1)
     record = searched(parameters=(*PARAMETERS, rare))

@@ -21,8 +21,9 @@ from quorate.runs.search_record import ParameterRecord, SearchRecord, TrialRecor
 BEST_PART, LEAST_BEST, LEAST_TRIALS = 0.1, 5, 10
 """The best trials are a tenth of all (Optuna's default), but at least 5, which Optuna recommends. With fewer than 10
 trials, there is no importance (an assumption)."""
-LEAST_WITH = 2
-"""Number of trials with a parameter below which Optuna leaves it out."""
+LEAST_WITH, LEAST_BEST_WITH = 2, 3
+"""Number of trials with a parameter below which Optuna leaves it out, and number of the best trials with it below which
+its importance is uncertain (an assumption)."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Importance:
     """Number of these that have each parameter."""
     best: int = 0
     """Number of trials that count as the best ones."""
+    rare: frozenset[str] = frozenset()
+    """The parameters whose importance is uncertain, because few of the best trials have them."""
     left_out: Mapping[str, str] = field(default_factory=dict)
     """The parameters that could not be evaluated, each with the reason."""
     outside: int = 0
@@ -56,7 +59,7 @@ def importance_of(record: SearchRecord) -> Importance:
             problem=f"The importance requires at least {LEAST_TRIALS} trials, and {best} complete ones; the search has "
             f"{len(used)} with a loss, and {complete} complete ones.",
         )
-    counts = {one.name: [one.applies(trial.values) for trial in used].count(True) for one in record.parameters}
+    counts = _counts(record, used)
     left_out = {
         name: f"{'one trial has' if count else 'no trial has'} it"
         for name, count in counts.items()
@@ -71,7 +74,14 @@ def importance_of(record: SearchRecord) -> Importance:
         values = get_param_importances(_study(record.parameters, used), evaluator=evaluator, params=names)
     if not sum(values.values()):
         return Importance({}, problem="The values of the best trials do not differ from those of the others.")
-    return Importance(values, len(used), counts, best, left_out, outside)
+    top = sorted((one for one in used if one.state == "complete"), key=lambda one: one.loss or 0.0)[:best]
+    rare = frozenset(name for name, count in _counts(record, top).items() if count < LEAST_BEST_WITH)
+    return Importance(values, len(used), counts, best, rare & set(names), left_out, outside)
+
+
+def _counts(record: SearchRecord, trials: Sequence[TrialRecord]) -> dict[str, int]:
+    """The number of trials that have each parameter."""
+    return {one.name: [one.applies(trial.values) for trial in trials].count(True) for one in record.parameters}
 
 
 def _is_inside(record: SearchRecord, trial: TrialRecord) -> bool:

@@ -11,7 +11,7 @@ from quorate.report.search_page.data import SearchData
 
 WIDTH, LEFT, ROW = 430.0, 150.0, 24.0
 SHARE, STABLE = 0.8, 50
-"""The parameters that are named have this part of the importance together. With fewer trials, a remark says that the
+"""The parameters that are named have this part of the importance that is certain together. With fewer trials, a remark says that the
 figures are uncertain. Assumptions, not measurements."""
 
 
@@ -31,13 +31,14 @@ def section(data: SearchData) -> Section:
 def _remarks(found: Importance) -> Iterator[Remark]:
     if not found.values:
         return
-    named: list[str] = []
-    for name in found.values:
-        if sum(found.values[one] for one in named) >= SHARE:
-            break
-        named.append(name)
-    part = sum(found.values[name] for name in named)
-    yield note(f"{listed([f'`{name}`' for name in named])}: {percent(part, 0)} of the importance.")
+    known = {name: value for name, value in found.values.items() if name not in found.rare}
+    named: dict[str, float] = {}
+    for name, value in known.items():
+        if sum(named.values()) < SHARE * sum(known.values()):
+            named[name] = value
+    if named:
+        words = listed([f"`{name}` ({percent(value, 0)})" for name, value in named.items()])
+        yield note(f"Most important: {words}.")
     if found.trials < STABLE:
         yield note(f"{found.trials} trials are few for these figures: other trials could change the order.")
 
@@ -50,6 +51,9 @@ def _notes(found: Importance) -> Iterator[str]:
         f"From {found.trials} trials, of which the best {found.best} are compared with all. Stopped trials count as "
         "worse than the complete ones."
     )
+    if found.rare:
+        words = listed([name for name in found.values if name in found.rare], 12)
+        yield f"Uncertain, and grey in the chart, because few of the best trials have it: {words}."
     if found.left_out:
         words = "; ".join(f"{name} ({reason})" for name, reason in found.left_out.items())
         yield f"Not evaluated: {words}."
@@ -66,7 +70,8 @@ def _chart(found: Importance) -> Chart:
         y = 8 + ROW * number
         wide = (WIDTH - LEFT - 90) * value / most
         parts.append(text(LEFT - 8, y + 12, clip(name, 21), "label", "end", name))
-        parts.append(rectangle(LEFT, y, max(wide, 1), ROW - 8, "bar c1", f"{name}: {percent(value)}"))
+        parts.append(rectangle(LEFT, y, max(wide, 1), ROW - 8, style, f"{name}: {percent(value)}"))
+        style = f"bar {'plain' if name in found.rare else 'c1'}"
         some = f" ({many(found.counts[name], 'trial')})" if found.counts[name] < found.trials else ""
         parts.append(text(LEFT + wide + 6, y + 12, f"{percent(value, 0 if value >= 0.1 else 1)}{some}", "tick"))
     label = f"Importance of the parameters: {listed(_texts(found), 12)}."
