@@ -11,8 +11,8 @@ from quorate.report.search_page.data import SearchData
 
 WIDTH, LEFT, ROW = 430.0, 150.0, 24.0
 SHARE, STABLE = 0.8, 50
-"""The parameters that are named have this part of the importance that is certain together. With fewer trials, a remark says that the
-figures are uncertain. Assumptions, not measurements."""
+"""The parameters that are named have together this part of the importance that is certain. With fewer trials, a remark
+says that the figures are uncertain. Assumptions, not measurements."""
 
 
 def section(data: SearchData) -> Section:
@@ -69,9 +69,9 @@ def _chart(found: Importance) -> Chart:
     for number, (name, value) in enumerate(found.values.items()):
         y = 8 + ROW * number
         wide = (WIDTH - LEFT - 90) * value / most
+        style = f"bar {'plain' if name in found.rare else 'c1'}"
         parts.append(text(LEFT - 8, y + 12, clip(name, 21), "label", "end", name))
         parts.append(rectangle(LEFT, y, max(wide, 1), ROW - 8, style, f"{name}: {percent(value)}"))
-        style = f"bar {'plain' if name in found.rare else 'c1'}"
         some = f" ({many(found.counts[name], 'trial')})" if found.counts[name] < found.trials else ""
         parts.append(text(LEFT + wide + 6, y + 12, f"{percent(value, 0 if value >= 0.1 else 1)}{some}", "tick"))
     label = f"Importance of the parameters: {listed(_texts(found), 12)}."
