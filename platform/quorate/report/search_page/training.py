@@ -45,7 +45,7 @@ def _curves(data: SearchData) -> Iterator[Chart]:
 
 def _comparisons(data: SearchData) -> Iterator[Chart]:
     steps = data.record.steps
-    if len(steps) < 2:
+    if len(steps) < 2 or not data.scored:
         return
     lines = {
         one.name: [
