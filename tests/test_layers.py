@@ -50,7 +50,7 @@ MAY_IMPORT = {
     "typer": {"cli"},
     "obstore": {"store"},
     "rich": {"cli", "report", "job", "search", "estimator"},
-    "optuna": {"search"},
+    "optuna": {"search", "report"},
 }
 """The parts that may import each library."""
 

@@ -13,13 +13,15 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.report.finished import Parsed
 
 from quorate.execution import stream
 from quorate.execution.attempt import FitAttempt
+from quorate.report.run_report import REPORT
 from quorate.runs.folder import RunFolder
 from quorate.runs.search_record import NAME, SearchRecord
 from quorate.tracking.journal import records
-from quorate.tracking.records import MetricsRecord, RunRecord
+from quorate.tracking.records import ArtifactRecord, MetricsRecord, RunRecord
 
 JOB: dict[str, Any] = {
     "name": "small",
@@ -104,6 +106,26 @@ def test_a_search_is_recorded_reused_and_becomes_a_job_that_trains_nothing(quora
     assert trained == [] and "fit tasks: 0 trained, 3 reused" in out
 
 
+def test_the_search_has_a_report_which_can_be_written_again(quorate_in, tmp_path):
+    write_job(tmp_path)
+    code, out, err = quorate_in(tmp_path, "tune", "job.yaml", "net", "--trials", "4", columns=160)
+    assert code == 0, err
+    (record,) = searches(tmp_path)
+    report = tmp_path / "runs" / record.run / REPORT
+    assert f"report: {report.relative_to(tmp_path)}" in out
+    written = Parsed(report.read_text())
+    assert record.best is not None and f"{record.best.loss:.4f}" in written.text
+    assert {"result", "best", "training", "trials"} <= set(written.values("section", "id"))
+    journal = [one for one in records(report.parent / "journal.jsonl") if isinstance(one, ArtifactRecord)]
+    assert REPORT in [Path(one.path).name for one in journal]
+
+    for arguments in ((), ("--run", record.run)):
+        report.unlink()
+        code, out, err = quorate_in(tmp_path, "report", *arguments)
+        assert code == 0 and f"wrote the report of {record.run}" in out, err
+        assert Parsed(report.read_text()).values("section", "id") == written.values("section", "id")
+
+
 def test_a_search_by_another_method_trains_no_trial_again(quorate_in, tmp_path, trained):
     write_job(tmp_path)
     space = "--set=members.bayes.search.space={smoothing: [0.1, 0.01, 0.001]}"
@@ -163,7 +185,7 @@ def test_a_member_without_a_search_is_searched_with_the_space_of_its_kind(quorat
 
     assert code == 0, err
     record = json.loads(out)
-    assert record["parameters"] == ["neighbours", "votes"]
+    assert [one["path"] for one in record["parameters"]] == ["neighbours", "votes"]
     assert [one["source"] for one in record["trials"]][:2] == ["written", "tpe"]
     assert record["trials"][0]["values"] == {"neighbours": 15, "votes": "distance"}
 

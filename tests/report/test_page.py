@@ -11,7 +11,8 @@ import pytest
 from tests.report.finished import Parsed, addresses, finished, said
 
 from quorate.ensemble.metric_intervals import figures
-from quorate.report.page.page import _marked, page, sections_of
+from quorate.report.page.page import page, sections_of
+from quorate.report.page.rendering import _marked
 from quorate.report.page.run import RunData
 from quorate.report.page.section import listed, signed
 from quorate.report.page.values import LEAST_ROWS, values_of

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from tests.jobs import NET, Here
 from tests.report.finished import finished
+from tests.report.searched import data_of, searched
 
 from quorate.report.page.page import page as written
+from quorate.report.search_page.page import search_page
 
 pytestmark = pytest.mark.browser
 
@@ -84,6 +86,13 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def search(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("search") / "report.html"
+    path.write_text(search_page(data_of(searched())), encoding="utf-8")
+    return path
+
+
 class Opened:
     """A page with what went wrong while it was open."""
 
@@ -110,7 +119,7 @@ class Opened:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("which", ["report", "odd"])
+@pytest.mark.parametrize("which", ["report", "odd", "search"])
 def test_the_page_fits_loads_nothing_and_can_be_read(
     browser: Any, which: str, width: int, scheme: str, request: pytest.FixtureRequest
 ) -> None:
@@ -145,6 +154,23 @@ def test_the_leaderboard_is_sorted_by_keyboard(browser: Any, report: Path) -> No
     assert page.locator("table.board th[aria-sort]").count() == 1
     assert page.locator("table.board tbody").first.inner_text().startswith("ensemble")
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+    assert opened.problems == []
+    opened.close()
+
+
+def test_trials_are_sorted_by_a_parameter_with_those_without_it_last(browser: Any, search: Path) -> None:
+    opened = Opened(browser, search, width=1280, scheme="light")
+    page = opened.page
+    head = page.locator("table.trials thead th", has_text="schedule.every")
+    column = page.locator("table.trials thead th").all_inner_texts().index(head.inner_text())
+
+    head.locator("button").click()
+
+    cells = page.locator(f"table.trials tbody tr > :nth-child({column + 1})").all_inner_texts()
+    known = [int(cell) for cell in cells if cell != "–"]
+    assert known and known == sorted(known)
+    assert cells[len(known) :] == ["–"] * (40 - len(known))
+    assert page.locator("#parallel svg polyline").count() == 40
     assert opened.problems == []
     opened.close()
 

@@ -17,6 +17,7 @@ from quorate.execution.events import Event, Failed, Fitted, HostSilent, NodeAwai
 from quorate.execution.node_waits import NodeWait
 from quorate.plan.tasks import ALL_ROWS, FitTask, Plan, Resources, Unit
 from quorate.report.progress import Screen, Watch
+from quorate.report.search import progress_text
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,7 @@ class Shown:
         terminal: bool = True,
         quiet: bool = False,
         budget: Budget | None = None,
+        status: str = "",
     ) -> None:
         self.text, self.errors = io.StringIO(), io.StringIO()
         self.console = Console(
@@ -45,7 +47,9 @@ class Shown:
         self.estimates = Estimates()
         tasks = [replace(task, cost=60.0) for task in plan.tasks]
         units = [Unit((task,)) for task in tasks]
-        self.watch = Watch(screen, units, self.estimates, lambda task: 0.5, reused=0, budget=budget)
+        self.watch = Watch(
+            screen, units, self.estimates, lambda task: 0.5, reused=0, budget=budget, status=lambda: status
+        )
         self.tasks = {(task.label, task.fold): task for task in tasks}
 
     def see(self, *events: Event) -> None:
@@ -93,6 +97,17 @@ def test_more_tasks_than_the_terminal_has_lines_are_counted(plan):
 
     assert len(lines) == 5
     assert lines[3].strip() == "and 3 more"
+
+
+def test_a_search_has_a_line_with_its_trials_and_the_best_one(plan):
+    states = ["complete", "stopped", "complete", "running"]
+    shown = Shown(plan, height=7, status=progress_text(states, most=20, metric="accuracy", best=0.25))
+
+    shown.see(*(Started(task, 1, "here:1") for task in shown.tasks.values()))
+
+    lines = shown.picture()
+    assert lines[-2].strip() == "4 of 20 trials: 2 complete, 1 stopped, 1 running; best accuracy 0.7500"
+    assert len(lines) == 5 and lines[2].strip() == "and 4 more"
 
 
 def test_the_time_left_is_that_of_the_workers_and_hidden_while_it_is_unknown(plan):

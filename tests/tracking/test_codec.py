@@ -75,7 +75,10 @@ LINES: list[tuple[Record, str]] = [
         '{"kind": "model", "uid": "job", "bundle": "bundle", "name": "digits", "run": "digits-1", "note": "| a |", '
         '"metrics": {"weight": 1.0}, "pictures": ["plots/curves.png"]}',
     ),
-    (RankingRecord("job", "digits-1"), '{"kind": "ranking", "uid": "job", "run": "digits-1"}'),
+    (
+        RankingRecord("job", "digits-1", ("lr",), "oof_brier"),
+        '{"kind": "ranking", "uid": "job", "run": "digits-1", "searched": ["lr"], "metric": "oof_brier"}',
+    ),
     (EndRecord("job/cnn", "FAILED", 8), '{"kind": "end", "uid": "job/cnn", "status": "FAILED", "end_ms": 8}'),
     (
         AttemptRecord("cnn fold 2", 1, "10.0.0.2:77", 5, 9, "lost", restored=True, queued_ms=2),
@@ -124,6 +127,10 @@ def test_a_record_cannot_be_changed() -> None:
             '{"kind": "dataset", "uid": "job", "name": "old training", "source": "digits", "digest": "fdeb", '
             '"profile": {"rows": 9}, "context": "training"}',
             DatasetRecord("job", "old training", "digits", "fdeb", {"rows": 9}, "training", None),
+        ),
+        (
+            '{"kind": "ranking", "uid": "job", "run": "digits-1"}',
+            RankingRecord("job", "digits-1", (), "oof_nll"),
         ),
         (
             '{"kind": "model", "uid": "job", "bundle": "bundle", "name": "old"}',

@@ -82,6 +82,17 @@ def test_a_view_shows_what_is_logged_and_its_address_names_it() -> None:
     assert address("http://mlflow:5000", "3", "digits-1", charts=True) == f"{page}&compareRunsMode=CHART"
 
 
+def test_a_view_of_a_search_shows_the_values_of_its_trials_and_orders_them_by_its_metric() -> None:
+    _, value = view("digits-tune-1", ["lr", "dropout"], "oof_accuracy")
+    state = json.loads(value)
+
+    assert (state["orderByKey"], state["orderByAsc"]) == ("metrics.`oof_accuracy`", False)
+    lines, *_ = state["compareRunCharts"]
+    assert (lines["selectedParams"], lines["selectedMetrics"]) == (["lr", "dropout"], ["oof_accuracy"])
+    assert {"params.`lr`", "params.`dropout`", "metrics.`oof_accuracy`"} <= set(state["selectedColumns"])
+    assert json.loads(view("digits-tune-1", ["lr"], "oof_nll")[1])["orderByAsc"] is True
+
+
 def test_the_newest_run_is_one_that_arrived_with_its_view(uri: str, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     for age, (name, ranked, sent) in enumerate(

@@ -16,6 +16,7 @@ from quorate.cli.member_arguments import JobArgument, MemberArgument, SetOption
 from quorate.cli.options import HubOption, JsonOption, RunsOption, check_cluster, store_uri
 
 if TYPE_CHECKING:
+    from quorate.runs.folder import RunFolder
     from quorate.runs.search_record import SearchRecord
     from quorate.spec import Job
 
@@ -103,7 +104,7 @@ def tune(
         from quorate.search.emission import emit_job
 
         emit_job(emit, job_file, override or [], job, record)
-    _show(record, folder.address, emit, as_json=json)
+    _show(record, folder, emit, as_json=json)
     if record.best is None:
         raise typer.Exit(1)
 
@@ -172,7 +173,8 @@ def _settings(job: str, member: str) -> object:
     return record.settings
 
 
-def _show(record: SearchRecord, address: str, emitted: Path | None, *, as_json: bool) -> None:
+def _show(record: SearchRecord, folder: RunFolder, emitted: Path | None, *, as_json: bool) -> None:
+    from quorate.report.run_report import REPORT
     from quorate.report.search import remarks, search_table
 
     if as_json:
@@ -184,4 +186,6 @@ def _show(record: SearchRecord, address: str, emitted: Path | None, *, as_json: 
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if emitted is not None and record.best is not None:
         console.print(f"wrote {emitted}: quorate train {emitted}", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"run folder: {address}", markup=False, highlight=False, soft_wrap=True)
+    report = folder.address_of(folder.path / REPORT)
+    for line in (f"report: {report}", f"run folder: {folder.address}"):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,12 +109,21 @@ class Tracker:
         if uid in self._open:
             self._end(uid, "FAILED" if status == "failed" else "FINISHED", now_ms())
 
-    def search_ended(self, figures: Mapping[str, float], tags: Mapping[str, str], files: Iterable[Path]) -> None:
-        """Write the result of a search."""
+    def search_ended(
+        self,
+        figures: Mapping[str, float],
+        tags: Mapping[str, str],
+        files: Iterable[Path],
+        *,
+        searched: Sequence[str],
+        metric: str,
+    ) -> None:
+        """Write the result of a search; `searched` are the parameters that all trials have, `metric` orders them."""
         self._journal.metrics(JOB, 0, figures)
         self._journal.tags(JOB, tags)
         for path in files:
             self._journal.artifact(JOB, path)
+        self._journal.ranking(JOB, run=self.run, searched=searched, metric=metric)
 
     def not_added(self, labels: Iterable[str]) -> None:
         """Note that the job does not use these members."""

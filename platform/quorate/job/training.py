@@ -42,6 +42,9 @@ class Feed(Protocol):
     def round_of(self, task: Task) -> int:
         """Under a budget, the round of a task: tasks of an earlier round start first."""
 
+    def status(self) -> str:
+        """The state of what adds units, for the terminal; empty if there is nothing to say."""
+
 
 class NoFeed:
     """Adds nothing."""
@@ -54,6 +57,9 @@ class NoFeed:
 
     def round_of(self, task: Task) -> int:
         return round_of(task)
+
+    def status(self) -> str:
+        return ""
 
 
 @dataclass(frozen=True)
@@ -165,7 +171,9 @@ def train(
     agenda = Agenda(budget, work.estimates, shares, feed.round_of) if budget is not None else None
     trainer.session.fits |= work.fits
     trainer.session.open(executor, plan.context, trainer.policy(agenda), results.destination())
-    watch = Watch(trainer.screen, every, work.estimates, shares, reused=len(work.fits), budget=budget)
+    watch = Watch(
+        trainer.screen, every, work.estimates, shares, reused=len(work.fits), budget=budget, status=feed.status
+    )
     commits = CommitQueue(trainer.outages, trainer.stop, trainer.states)
     with watch.shown(), commits:
         metrics = JobMetrics(executor.metrics(trainer.tracker.run), watch)

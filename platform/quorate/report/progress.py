@@ -65,7 +65,8 @@ class _Row:
 
 
 class Watch:
-    """Show events as they arrive; `share` returns the share of all workers that a task occupies.
+    """Show events as they arrive; `share` returns the share of all workers that a task occupies, and `status` the state
+    of what adds tasks.
 
     A thread of rich draws the terminal, from copies of the state that events change.
     """
@@ -79,10 +80,11 @@ class Watch:
         *,
         reused: int,
         budget: Budget | None = None,
+        status: Callable[[], str] = lambda: "",
     ) -> None:
         self._out, self._errors = screen.out, screen.errors
         self._live = screen.out.is_terminal and not screen.out.quiet
-        self._estimates, self._share, self._budget = estimates, share, budget
+        self._estimates, self._share, self._budget, self._status = estimates, share, budget, status
         tasks = {task.key: task for unit in units for task in unit.tasks}
         self._waiting = WaitingTasks(tasks.values(), estimates, share)
         self._rows: dict[str, _Row] = {}
@@ -162,9 +164,10 @@ class Watch:
         return left if self._budget is None else min(left, max(self._budget.training_left(), 0.0))
 
     def picture(self) -> RenderableType:
-        """The content of the terminal: one line per running task, and a summary."""
+        """The content of the terminal: one line per running task, the status, and a summary."""
         rows, now, wide = self._running(), time.monotonic(), self._out.width >= _WIDE
-        room = max(self._out.height - 4, 1)
+        status = [Text(status, no_wrap=True, overflow="ellipsis")] if (status := self._status()) else []
+        room = max(self._out.height - 4 - len(status), 1)
         table = Table.grid(padding=(0, 2, 0, 0), expand=True)
         for least in (self._longest, *([16] if wide else []), 11, 22 if wide else 11, 6):
             table.add_column(no_wrap=True, overflow="ellipsis", min_width=least if self._out.width >= _NARROW else None)
@@ -176,7 +179,7 @@ class Watch:
             cells = [Text(row.task.title), *([bar] if wide else []), f"epoch {row.epoch}/{epochs}" if epochs else ""]
             table.add_row(*cells, loss, format_seconds(now - row.since), Text(row.worker, style="dim"))
         more = [Text(f"and {len(rows) - room} more", style="dim")] if len(rows) > room else []
-        return Group(table, *more, Text(self._whole(), style="bold", no_wrap=True, overflow="ellipsis"))
+        return Group(table, *more, *status, Text(self._whole(), style="bold", no_wrap=True, overflow="ellipsis"))
 
     def _running(self) -> list[_Row]:
         return list(self._rows.values())

@@ -19,6 +19,7 @@ from quorate.plan.identity import derive_seed
 from quorate.plan.planner import recipes_of
 from quorate.quantities import format_seconds
 from quorate.report.page.page import page
+from quorate.report.page.rendering import write_page
 from quorate.report.page.run import Reproduction, RunData, Split
 from quorate.report.page.values import PATIENCE, values_of
 from quorate.report.pictures import recorded_curves
@@ -62,16 +63,8 @@ class RunInputs:
             job, context = reopen_job(folder)
         except ReopenError as error:
             reason = error.reason[:1].upper() + error.reason[1:]
-            return cls(_spec(folder), note=f"{reason}, so rows are shown by number only.")
+            return cls(spec_in(folder), note=f"{reason}, so rows are shown by number only.")
         return cls.of(job.spec, context.train, context.test)
-
-
-def _spec(folder: RunFolder) -> JobSpec | None:
-    """The job of the run, even if files that it names are missing; None if it cannot be read."""
-    try:
-        return folder.spec()
-    except UserError:
-        return None
 
 
 def seconds_needed(combining: float) -> float:
@@ -92,13 +85,7 @@ def write_report_and_values(
     """As `write_report`; also returns the change of the ensemble without each tested member, by name."""
     run = read_run(folder, known)
     values = values_of(run, patience=QUICK if quick else PATIENCE)
-    text = page(run, values)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_page(path, page(run, values))
     return path, {run.label(place): change for place, change in zip(values.members, values.without, strict=False)}
 
 
@@ -120,7 +107,7 @@ def read_run(folder: RunFolder, known: RunInputs) -> RunData:
         test=test,
         facts=tuple(_facts(board, manifest, known.spec, provenance, oof, test)),
         recipe=Reproduction(
-            _job_text(folder, known.spec),
+            job_in(folder, known.spec),
             tuple(_commands(folder)),
             tuple(_provenance_facts(board, manifest, provenance)),
         ),
@@ -258,7 +245,16 @@ def _commands(folder: RunFolder) -> Iterator[str]:
     yield f"quorate serve --run {run}"
 
 
-def _job_text(folder: RunFolder, spec: JobSpec | None) -> str:
+def job_in(folder: RunFolder, spec: JobSpec | None) -> str:
+    """The job of a run as a job file; as its record has it if `spec`, the job, is not available."""
     if spec is None:
         return job_text(folder.path / JOB_FILE)
     return yaml.safe_dump(without_queries(without_defaults(spec)), sort_keys=False, allow_unicode=True, width=100)
+
+
+def spec_in(folder: RunFolder) -> JobSpec | None:
+    """The job of a run, even if files that it names are missing; None if it cannot be read."""
+    try:
+        return folder.spec()
+    except UserError:
+        return None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
-from quorate.runs.search_record import ChoiceRecord, SearchRecord, TrialRecord
+from quorate.runs.search_record import ChoiceRecord, SearchRecord, TrialRecord, TrialStatus
 
 _SHOWN = 10
 """Number of trials in the table."""
@@ -34,9 +34,28 @@ def trial_line(trial: TrialRecord, *, metric: str, best: float | None) -> str:
     return f"{head}: {values_text(trial.values)}"
 
 
+def progress_text(states: Sequence[TrialStatus], *, most: int, metric: str, best: float | None) -> str:
+    """How far a search is; `states` are those of its trials, and `best` the lowest loss."""
+    counts = [
+        (states.count("complete"), "complete"),
+        (states.count("stopped"), "stopped"),
+        (states.count("running"), "running"),
+    ]
+    parts = ", ".join(f"{count} {word}" for count, word in counts if count)
+    found = f"; best {metric} {metric_of(metric, best):.4f}" if best is not None else ""
+    return f"{len(states)} of {most} trials: {parts}{found}"
+
+
+def trial_text(trial: TrialRecord, metric: str) -> str:
+    """The name, the figure and the values of a trial, for a chart."""
+    figure = f"{metric} {metric_of(metric, trial.loss):.4f}" if trial.loss is not None else ""
+    state = "" if trial.state == "complete" else f"{_STATES.get(trial.state, trial.state)} after {_work(trial)}"
+    return "; ".join(filter(None, (f"trial {trial.number}, {trial.name}", figure, state, values_text(trial.values))))
+
+
 def values_text(values: Mapping[str, Any]) -> str:
     """The values of a trial, such as `lr 0.01, schedule cosine`."""
-    return ", ".join(f"{path} {_value(value)}" for path, value in values.items())
+    return ", ".join(f"{path} {value_text(value)}" for path, value in values.items())
 
 
 def search_table(record: SearchRecord) -> Table:
@@ -44,7 +63,7 @@ def search_table(record: SearchRecord) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
     for head in ("trial", "source", record.metric, "folds", "epochs", "seconds"):
         table.add_column(head, justify="left" if head in ("trial", "source") else "right", no_wrap=True)
-    for path in record.parameters:
+    for path in record.paths:
         table.add_column(path, justify="right", overflow="fold")
     complete = [one for one in record.trials if one.loss is not None]
     complete.sort(key=lambda one: (one.state != "complete", -one.folds, one.loss, one.number))
@@ -58,7 +77,7 @@ def search_table(record: SearchRecord) -> Table:
         ]
         state = _STATES.get(one.state, one.state)
         source = one.source if not state else f"{one.source}, {state}"
-        values = [_value(one.values[path]) if path in one.values else "" for path in record.parameters]
+        values = [value_text(one.values[path]) if path in one.values else "" for path in record.paths]
         table.add_row(*map(Text, [one.name, source, *figures, *values]))
     return table
 
@@ -103,5 +122,6 @@ def _work(trial: TrialRecord) -> str:
     return f"{trial.folds} fold{'s' * (trial.folds != 1)}{epochs}"
 
 
-def _value(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """A value of a parameter as text."""
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -18,6 +18,8 @@ from quorate.json_text import json_text
 from quorate.runs.errors import RunError
 from quorate.runs.folder import BOARD
 from quorate.runs.history import size_of
+from quorate.runs.job_record import JOB_FILE
+from quorate.runs.search_record import NAME as SEARCH
 from quorate.runs.upload import SEGMENTS, Stamp, files_of, stamp_of
 from quorate.store.bucket_files import BucketFile, BucketFiles
 from quorate.tracking import journal
@@ -27,6 +29,7 @@ Parts = frozenset[str]
 
 JUST_BOARD: Parts = frozenset({BOARD})
 JUST_JOURNAL: Parts = frozenset({SEGMENTS})
+SEARCH_PARTS: Parts = frozenset({SEARCH, JOB_FILE, SEGMENTS})
 JUST_BUNDLE: Parts = frozenset({"bundle", BOARD})
 
 _INDEX = ".copy.json"

@@ -22,6 +22,32 @@ class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
+class ParameterRecord(_Record):
+    """One number or choice of the space: the numbers from `low` to `high`, or the `values` of a choice."""
+
+    name: str
+    """Unique in the space: the path, with the kinds that it belongs to, such as `schedule[step].every`."""
+    path: str
+    """Where the value goes in the member, such as `schedule.every`."""
+    conditions: tuple[tuple[str, str], ...] = ()
+    """The paths of parameters with a kind that it belongs to, and these kinds. It applies if every condition holds."""
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    """Whether the logarithms of its numbers are searched."""
+    whole: bool = False
+    values: tuple[Any, ...] = ()
+
+    def applies(self, values: Mapping[str, Any]) -> bool:
+        """Whether a trial with these values, by their paths, has it."""
+        return self.path in values and all(values.get(path) == kind for path, kind in self.conditions)
+
+    def contains(self, value: Any) -> bool:
+        if self.low is None or self.high is None:
+            return value in self.values
+        return isinstance(value, int | float) and self.low <= value <= self.high
+
+
 class StepRecord(_Record):
     """What a trial had reached after a step."""
 
@@ -97,8 +123,8 @@ class SearchRecord(_Record):
     """The kind of the member as written."""
     settings: Mapping[str, Any]
     """The `search` section, with all defaults."""
-    parameters: tuple[str, ...]
-    """The paths of the parameters that are searched."""
+    parameters: tuple[ParameterRecord, ...]
+    """The parameters that are searched."""
     metric: str
     folds: int
     """Number of folds of the job."""
@@ -109,6 +135,11 @@ class SearchRecord(_Record):
     """Why there are no further trials; empty if the process has died."""
     trials: tuple[TrialRecord, ...]
     choices: tuple[ChoiceRecord, ...] = ()
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The paths of the parameters; those of different kinds can share one."""
+        return tuple(dict.fromkeys(one.path for one in self.parameters))
 
     @property
     def best(self) -> TrialRecord | None:

@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 from rich.console import Console
 
 from quorate.job.tracker import Tracker
-from quorate.report.search import metric_of, trial_line
+from quorate.report.search import metric_of, progress_text, trial_line
 from quorate.runs.folder import RunFolder
-from quorate.runs.search_record import ChoiceRecord, SearchRecord, StepRecord, TrialRecord
+from quorate.runs.search_record import ChoiceRecord, ParameterRecord, SearchRecord, StepRecord, TrialRecord
 from quorate.search.ladder import Step
 from quorate.search.search import Search
 from quorate.search.trial import Trial
 from quorate.spec import Job
 from quorate.spec.configuration import space_of, values_in
 from quorate.spec.recipe import without_defaults
-from quorate.spec.search import SearchSpec, parameters_in
-from quorate.spec.space import parameters_of
+from quorate.spec.search import SearchSpec
+from quorate.spec.space import Interval, Parameter, parameters_of
 
 _WRITE_SECONDS = 1.0
 """Seconds between two writes of the record while a search runs (an assumption)."""
@@ -67,6 +67,16 @@ class SearchRecorder:
             self.write()
             self._write_at = time.monotonic() + _WRITE_SECONDS
 
+    def status(self) -> str:
+        """How far the search is, for the terminal."""
+        best = self.search.best
+        return progress_text(
+            [trial.state for trial in self.search.trials],
+            most=self.spec.trials,
+            metric=self.spec.metric,
+            best=best.loss if best is not None else None,
+        )
+
     def write(self) -> SearchRecord:
         given = self.job.spec.members[self.member]
         record = SearchRecord(
@@ -75,7 +85,7 @@ class SearchRecorder:
             member=self.member,
             kind=given.kind,
             settings=self.spec.model_dump(mode="json"),
-            parameters=tuple(dict.fromkeys(one.path for one in parameters_in(space_of(given)))),
+            parameters=_recorded(parameters_of(space_of(given))),
             metric=self.spec.metric,
             folds=self.folds,
             steps=tuple((step.folds, step.part) for step in self.steps),
@@ -117,3 +127,18 @@ class SearchRecorder:
             ),
             problem=trial.problem,
         )
+
+
+def _recorded(parameters: Sequence[Parameter]) -> tuple[ParameterRecord, ...]:
+    """The parameters with more than one value."""
+    paths = {one.name: one.path for one in parameters}
+    found = []
+    for one in parameters:
+        conditions = tuple((paths[name], kind) for name, kind in one.conditions)
+        place = ParameterRecord(name=one.name, path=one.path, conditions=conditions)
+        if isinstance(one.dimension, Interval):
+            numbers = {name: getattr(one.dimension, name) for name in ("low", "high", "log", "whole")}
+            found.append(place.model_copy(update=numbers))
+        elif len(one.dimension.values) > 1:
+            found.append(place.model_copy(update={"values": one.dimension.values}))
+    return tuple(found)

@@ -28,6 +28,7 @@ from quorate.plan.opening import open_data
 from quorate.plan.tasks import FeatureTask, FitTask, JobData, Plan
 from quorate.registry import did_you_mean
 from quorate.report.progress import Screen
+from quorate.report.search_report import write_search_report
 from quorate.results.results import Results
 from quorate.runs.folder import RunFolder
 from quorate.runs.logs import RunLogs
@@ -91,7 +92,7 @@ def run_search(
                     outages = StoreOutages(partial(say_note, errors or console), stopping=lambda: stop.requested)
                     results = Results(options.store)
                     trainer = Trainer(alone, place, results, tracker, logs, screen, stop, session, outages)
-                    feed = TrialFeed(search, trainer, work, record.ended)
+                    feed = TrialFeed(search, trainer, work, record.ended, record.status)
                     if units := feed.begin():
                         _say_slots(place, search, spec, steps, console, units[0].resources)
                         plan = Plan((), data, tuple(plans.features.values()))
@@ -102,7 +103,14 @@ def run_search(
                 record.write()
             record.choices = choices_of(job, search, steps, score, data, spec)
             final = record.write()
-            tracker.search_ended(_figures(final), {"quorate.search": member}, [folder.path / NAME])
+            files = [folder.path / NAME, write_search_report(folder)]
+            tracker.search_ended(
+                _figures(final),
+                {"quorate.search": member},
+                files,
+                searched=[one.path for one in final.parameters if not one.conditions],
+                metric=f"oof_{spec.metric}",
+            )
             return final, folder
 
 

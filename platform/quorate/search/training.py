@@ -17,11 +17,20 @@ from quorate.search.trial import FitEnd, Trial
 class TrialFeed:
     """Passes the ends of fits to a search, and the tasks that follow to the training.
 
-    Tasks that are in the store have ended at once. `ended` is called with each trial that has ended.
+    Tasks that are in the store have ended at once. `ended` is called with each trial that has ended; `status` says how
+    far the search is.
     """
 
-    def __init__(self, search: Search, trainer: Trainer, work: JobProgress, ended: Callable[[Trial], None]) -> None:
+    def __init__(
+        self,
+        search: Search,
+        trainer: Trainer,
+        work: JobProgress,
+        ended: Callable[[Trial], None],
+        status: Callable[[], str],
+    ) -> None:
         self._search, self._trainer, self._work, self._ended = search, trainer, work, ended
+        self.status = status
         self._new: dict[str, Unit] = {}
 
     def begin(self) -> list[Unit]:

@@ -159,7 +159,10 @@ def _model(content: Mapping[str, Any]) -> ModelRecord:
 
 
 def _ranking(content: Mapping[str, Any]) -> RankingRecord:
-    return RankingRecord(_text(content["uid"]), _text(content["run"]))
+    searched = tuple(map(_text, content.get("searched", ())))  # earlier versions did not write it, nor the metric
+    return RankingRecord(
+        _text(content["uid"]), _text(content["run"]), searched, _text(content.get("metric", "oof_nll"))
+    )
 
 
 def _end(content: Mapping[str, Any]) -> EndRecord:

@@ -240,7 +240,7 @@ class Delivery:
         self._client.log_inputs(run_id, [DatasetInput(data, [tag])])
 
     def _ranking(self, run_id: str, record: RankingRecord) -> None:
-        self._client.set_experiment_tag(self.position.experiment_id, *view(record.run))
+        self._client.set_experiment_tag(self.position.experiment_id, *view(record.run, record.searched, record.metric))
 
     def _artifact(self, run_id: str, record: ArtifactRecord) -> None:
         self._client.log_artifact(run_id, str(self._existing(record.path)), record.folder or None)

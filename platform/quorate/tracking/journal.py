@@ -126,9 +126,10 @@ class Journal:
         shown = tuple(self._from_here(path) for path in pictures)
         self._append(ModelRecord(uid, self._from_here(bundle), name, run, note, _floats(metrics or {}), shown))
 
-    def ranking(self, uid: str, *, run: str) -> None:
-        """Add an MLflow view that lists the members of the run folder `run`, the best one first."""
-        self._append(RankingRecord(uid, run))
+    def ranking(self, uid: str, *, run: str, searched: Sequence[str] = (), metric: str = "oof_nll") -> None:
+        """Add an MLflow view that lists the members of the run folder `run`, or its trials with the values of these
+        `searched` parameters, the best one first."""
+        self._append(RankingRecord(uid, run, tuple(searched), metric))
 
     def end(self, uid: str, status: Status, end_ms: int) -> None:
         self._append(EndRecord(uid, status, end_ms))

@@ -1,4 +1,4 @@
-"""Make an MLflow view that lists the members of a run, best first, and the view's URL.
+"""Make an MLflow view that lists the members of a run or the trials of a search, best first, and the view's URL.
 
 MLflow reads a shared view of an experiment's page from a tag of the experiment. The URL contains the last part of the
 tag's name.
@@ -7,6 +7,7 @@ tag's name.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -42,6 +43,9 @@ _LINES = ("weight", "fit_seconds", "predict_ms", "size_mb", "oof_accuracy", "oof
 """Axes of the parallel coordinates plot, after the kind. All members have these metrics; MLflow leaves out runs that
 lack one. The last metric sets the colour of the lines."""
 _BARS = ("oof_nll", "oof_accuracy", "worth_nll", "weight", "predict_ms", "fit_seconds")
+_TRIAL_FIGURES = ("folds", "epochs", "fit_seconds")
+_LOWERED = ("oof_nll", "oof_brier")
+"""The metrics of searches of which a low value is good."""
 
 
 def newest(runs: Path, uri: str) -> tuple[str, str] | None:
@@ -80,30 +84,33 @@ def address(server: str, experiment_id: str, run: str, *, charts: bool = False) 
     return f"{page}&viewStateShareKey={quote(run)}" + ("&compareRunsMode=CHART" if charts else "")
 
 
-def view(run: str) -> tuple[str, str]:
-    """The name and the value of the experiment's tag that defines the view."""
-    lines = _card("PARALLEL", "all", "Kinds, scores and costs")
-    lines |= {"selectedParams": ["kind"], "selectedMetrics": list(_LINES), "showAllRuns": False}
-    bars = [
-        {**_card("BAR", metric, "One metric each"), "metricKey": metric, "dataAccessKey": metric} for metric in _BARS
-    ]
+def view(run: str, searched: Sequence[str] = (), metric: str = _ORDER) -> tuple[str, str]:
+    """The name and the value of the experiment's tag that defines the view; `searched` are the parameters of a search
+    that all trials have, because MLflow leaves out lines without a value."""
+    if searched:
+        columns = dict.fromkeys([f"metrics.`{name}`" for name in (metric, *_TRIAL_FIGURES)], 100)
+        columns |= dict.fromkeys([f"params.`{name}`" for name in searched], 110)
+        params, metrics, bars = list(searched), [metric], (metric, *_TRIAL_FIGURES)
+    else:
+        columns, params, metrics, bars = _COLUMNS, ["kind"], list(_LINES), _BARS
+    title = "Parameters and figures of the trials" if searched else "Kinds, scores and costs"
+    lines = _card("PARALLEL", "all", title)
+    lines |= {"selectedParams": params, "selectedMetrics": metrics, "showAllRuns": False}
+    cards = [{**_card("BAR", name, "One metric each"), "metricKey": name, "dataAccessKey": name} for name in bars]
     state = {
         "searchFilter": search(run),
-        "orderByKey": f"metrics.`{_ORDER}`",
-        "orderByAsc": True,
+        "orderByKey": f"metrics.`{metric}`",
+        "orderByAsc": metric in _LOWERED,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
-        "selectedColumns": [name for name in _COLUMNS if "." in name],
-        "columnOrder": ["attributes.`Run Name`", *_COLUMNS, "runDateAndNestInfo"],
-        "columnWidths": {"attributes.`Run Name`": 150, **_COLUMNS, "runDateAndNestInfo": 150},
+        "selectedColumns": [name for name in columns if "." in name],
+        "columnOrder": ["attributes.`Run Name`", *columns, "runDateAndNestInfo"],
+        "columnWidths": {"attributes.`Run Name`": 150, **columns, "runDateAndNestInfo": 150},
         "runsHiddenMode": "SHOW_ALL",
-        "compareRunCharts": [lines, *bars],
-        "compareRunSections": [
-            _section("Kinds, scores and costs", columns=1),
-            _section("One metric each", columns=3),
-        ],
+        "compareRunCharts": [lines, *cards],
+        "compareRunSections": [_section(title, columns=1), _section("One metric each", columns=3)],
     }
     return f"{SHARED_VIEW}{run}", json.dumps(state)
 

@@ -161,12 +161,16 @@ class ModelRecord:
 
 @dataclass(frozen=True, slots=True)
 class RankingRecord:
-    """A view that lists the members of a run folder, best first."""
+    """A view that lists the members of a run folder, or the trials of a search, best first."""
 
     kind: ClassVar[str] = "ranking"
     uid: str
     run: str
     """The name of the run folder."""
+    searched: tuple[str, ...] = ()
+    """The parameters of a search that all trials have; empty for a job."""
+    metric: str = "oof_nll"
+    """The metric that orders the list."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,13 +128,10 @@ class Axes:
             parts.append(text((left + right) / 2, low + 33, self.x_label, "label", "middle"))
         return "".join(parts)
 
-    def line(self, points: Points, style: str) -> str:
+    def line(self, points: Points, style: str, title: str = "") -> str:
         """A line through the finite points, with a gap where a point is missing."""
-        return "".join(
-            f'<polyline class="line {style}" points="{" ".join(f"{n(self.x(x))},{n(self.y(y))}" for x, y in run)}"/>'
-            for run in _runs(points)
-            if len(run) > 1
-        )
+        runs = [run for run in _runs(points) if len(run) > 1]
+        return "".join(polyline(((self.x(x), self.y(y)) for x, y in run), style, title) for run in runs)
 
     def steps(self, points: Sequence[tuple[float, float]], style: str) -> str:
         """A step line: each value applies from the previous point on."""
@@ -188,6 +185,11 @@ def rule(x1: float, y1: float, x2: float, y2: float, style: str) -> str:
 
 def rectangle(x: float, y: float, width: float, height: float, style: str, title: str = "") -> str:
     return f'<rect class="{style}" x="{n(x)}" y="{n(y)}" width="{n(width)}" height="{n(height)}">{_title(title)}</rect>'
+
+
+def polyline(points: Points, style: str, title: str = "") -> str:
+    places = " ".join(f"{n(x)},{n(y)}" for x, y in points)
+    return f'<polyline class="line {style}" points="{places}">{_title(title)}</polyline>'
 
 
 def text(x: float, y: float, content: str, style: str, anchor: Anchor = "start", title: str = "") -> str:
