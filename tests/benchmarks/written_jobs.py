@@ -62,7 +62,7 @@ def quorate(folder: Path, *arguments: str) -> tuple[dict[str, Any], float]:
 
 def row_of(data: Path, weights: Path | None, label: str | None, budget: str, seed: int, keep: Path | None) -> str:
     """A line of the table."""
-    with tempfile.TemporaryDirectory(prefix="quorate-written-") as name:
+    with tempfile.TemporaryDirectory(prefix="quorate-written-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         of = [str(data)] if label is None else [f"{data}/train.csv", "--test", f"{data}/test.csv", "--label", label]
         start = ["--weights", str(weights.absolute())] if weights is not None else []
@@ -102,7 +102,7 @@ def main() -> None:
     given = asked.parse_args()
     columns = (*COLUMNS, "peer") if given.peer else COLUMNS
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}", flush=True)
-    with tempfile.TemporaryDirectory(prefix="quorate-written-") as name:
+    with tempfile.TemporaryDirectory(prefix="quorate-written-", ignore_cleanup_errors=True) as name:
         for place in given.data:
             data = limited(place, given.limit, Path(name) / place.name) if given.limit else place.absolute()
             for asked_for, seed in itertools.product([""] if given.peer else given.budgets, given.seeds):
