@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from pydantic import ValidationError
+
 from quorate.members.net_params import NetParams
 from quorate.plan.identity import digest, identity_of
 from quorate.plan.portfolio import PortfolioEntry, kind_of_data, portfolio
 from quorate.plan.tasks import JobData
-from quorate.registry import MEMBERS
+from quorate.registry import MEMBERS, InvalidParams
 from quorate.search.search import Candidate
 from quorate.search.trial import trial_name
 from quorate.spec import MemberParams
@@ -70,5 +72,11 @@ def _entries(
                         continue
                     given["arch"] = written["arch"]
                 given |= {"epochs": base.epochs, "batch_size": written.get("batch_size", given.get("batch_size", 64))}
+                if "lr" in given:  # it is meant for the optimizer of the entry
+                    written.pop("optimizer", None)
             given = {**written, **given}
-        yield entry, MEMBERS.get(given["kind"]).Params.model_validate(given)
+        try:
+            params = MEMBERS.get(given["kind"]).Params.model_validate(given)
+        except (ValidationError, InvalidParams):
+            continue  # it contradicts what is written, such as the schedule of snapshots
+        yield entry, params

@@ -8,6 +8,7 @@ order of this clock. So a search that starts again with the same results makes t
 from __future__ import annotations
 
 import heapq
+import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ _MOST_KNOWN = 100
 """Number of suggestions in a row that are known already, after which a method has nothing new (an assumption)."""
 _MOST_INVALID = 20
 """Number of suggestions that make no valid member, after which a search without a valid one ends (an assumption)."""
+_NEAR = 1e-3
+"""Relative difference below which a suggested number is a given one: suggestions are rounded."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,7 @@ class Search:
         """The number by which the method knows a point that was given to it; None if it does not begin with it."""
         if (found := self._suggestion()) is None:
             return None
-        if found[1] == point:
+        if _is_near(found[1], point):
             return found[0]
         self._asked.append(found)
         return None
@@ -256,3 +259,11 @@ class Search:
             if task.key not in trial.ends:
                 trial.ends[task.key] = FitEnd(None, problem="another fold has no result", late=True)
                 self._orders.cancel.append(task)
+
+
+def _is_near(suggested: Point, given: Point) -> bool:
+    """Whether a suggested point is a given one, whose numbers may have more digits."""
+    return suggested.keys() == given.keys() and all(
+        math.isclose(value, given[name], rel_tol=_NEAR) if isinstance(value, float) else value == given[name]
+        for name, value in suggested.items()
+    )
