@@ -304,7 +304,8 @@ class EnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         job = validate(Source(type(self).__name__, tree, {}), base=Path())
         if searched := [name for name, params in job.spec.members.items() if params.search is not None]:
             raise ValueError(
-                f"members: {', '.join(searched)}: search requires a job file and quorate train or quorate tune; remove it"
+                f"members: {', '.join(searched)}: search requires a job file and `quorate train` or `quorate tune`; "
+                "remove it"
             )
         return job
 
