@@ -240,6 +240,18 @@ def test_entries_of_the_portfolio_that_contradict_the_member_are_left_out(quorat
     assert [one["source"] for one in json.loads(out)["trials"]] == ["written", "tpe"]
 
 
+def test_a_search_that_completes_no_trial_says_why(quorate_in, tmp_path):
+    slow = {"kind": "net", "arch": {"kind": "mlp", "hidden": [64]}, "epochs": 100_000}
+    write_job(tmp_path, members={"net": slow})
+
+    code, _, err = quorate_in(tmp_path, "tune", "job.yaml", "net", "--budget", "8s", "--emit", "best.yaml")
+
+    assert code == 1
+    assert "the search failed: no trial is complete (out of time" in err
+    assert "raise the budget, or lower the number of folds or epochs" in err
+    assert not (tmp_path / "best.yaml").exists()
+
+
 @pytest.mark.system
 def test_a_killed_search_goes_on_with_the_same_trials_and_repeats_no_finished_fit(tmp_path):
     slow = {**JOB["members"]["net"], "epochs": 60, "arch": {"kind": "mlp", "hidden": [64]}}
