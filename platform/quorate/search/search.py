@@ -264,6 +264,11 @@ class Search:
 def _is_near(suggested: Point, given: Point) -> bool:
     """Whether a suggested point is a given one, whose numbers may have more digits."""
     return suggested.keys() == given.keys() and all(
-        math.isclose(value, given[name], rel_tol=_NEAR) if isinstance(value, float) else value == given[name]
+        value == given[name]
+        or (_is_number(value) and _is_number(given[name]) and math.isclose(value, given[name], rel_tol=_NEAR))
         for name, value in suggested.items()
     )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
