@@ -54,8 +54,8 @@ def _entries(
 ) -> Iterator[tuple[PortfolioEntry, MemberParams]]:
     """The entries that this member could be, with all that they leave open as it is written.
 
-    A network keeps its number of epochs and its architecture, unless the architecture is searched. A learning rate comes
-    with the optimizer that it is meant for. Entries that contradict the member as written are left out.
+    A network keeps its number of epochs and its architecture, unless the architecture is searched. A learning rate
+    comes with the optimizer that it is meant for. Entries that contradict the member as written are left out.
     """
     signature, rows = data.train.signature, len(data.folds[0].train)
     kinds = {kind for one in parameters if one.path == "kind" for kind in one.dimension.ends} or {base.kind}

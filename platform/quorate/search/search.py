@@ -263,12 +263,10 @@ class Search:
 
 def _is_near(suggested: Point, given: Point) -> bool:
     """Whether a suggested point is a given one, whose numbers may have more digits."""
-    return suggested.keys() == given.keys() and all(
-        value == given[name]
-        or (_is_number(value) and _is_number(given[name]) and math.isclose(value, given[name], rel_tol=_NEAR))
-        for name, value in suggested.items()
-    )
 
+    def near(value: object, other: object) -> bool:
+        if isinstance(value, float) and isinstance(other, float):
+            return math.isclose(value, other, rel_tol=_NEAR)
+        return value == other
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return suggested.keys() == given.keys() and all(near(value, given[name]) for name, value in suggested.items())
