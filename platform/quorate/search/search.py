@@ -84,6 +84,8 @@ class Search:
         self._known: dict[str, Trial] = {}
         """The trials by their names."""
         self.trials: list[Trial] = []
+        self.best: Trial | None = None
+        """The complete trial with the lowest loss; the first of equal ones."""
         self.ended = ""
         """Why there are no further trials; empty while there are."""
 
@@ -110,12 +112,6 @@ class Search:
         """The number of the trial of a task; -1 for a task of no trial."""
         trial = self._of.get(key)
         return trial.number if trial is not None else -1
-
-    @property
-    def best(self) -> Trial | None:
-        """The complete trial with the lowest loss; the first of equal ones."""
-        complete = [trial for trial in self.trials if trial.state == "complete"]
-        return min(complete, key=lambda trial: (trial.loss, trial.number), default=None)
 
     def _taken(self) -> Orders:
         taken, self._orders = self._orders, Orders()
@@ -231,6 +227,7 @@ class Search:
         trial.ends = {key: end for key, end in trial.ends.items() if key in kept}
         if trial.step == len(self._steps):
             self._scheduler.end(trial.number, reached)
+            self.best = min((one for one in (self.best, trial) if one), key=lambda one: (one.loss, one.number))
             self._end(trial, "complete")
             return
         for number in trial.suggestions:
