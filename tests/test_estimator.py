@@ -566,3 +566,8 @@ def test_importing_quorate_imports_nothing_large() -> None:
     assert {"EnsembleClassifier", "load", "__version__"} <= set(dir(quorate))
     with pytest.raises(AttributeError, match="'quorate' has no attribute 'fit'"):
         quorate.fit  # noqa: B018
+
+
+def test_a_search_of_a_member_is_refused(iris):
+    with pytest.raises(ValueError, match=r"members: linear: search requires a job file and `quorate train` or `quor"):
+        quick(members={"linear": {"kind": "logistic", "search": {"trials": 2}}}).fit(*iris)

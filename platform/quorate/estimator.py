@@ -301,7 +301,13 @@ class EnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             "grow": self.grow,
             "tracking": {"enabled": bool(self.tracking)},
         }
-        return validate(Source(type(self).__name__, tree, {}), base=Path())
+        job = validate(Source(type(self).__name__, tree, {}), base=Path())
+        if searched := [name for name, params in job.spec.members.items() if params.search is not None]:
+            raise ValueError(
+                f"members: {', '.join(searched)}: search requires a job file and `quorate train` or `quorate tune`; "
+                "remove it"
+            )
+        return job
 
     @contextmanager
     def _workspace(self) -> Iterator[tuple[Path, Path]]:

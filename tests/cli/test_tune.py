@@ -213,6 +213,7 @@ MISTAKES = {
         "members.bayes.search.over: over: epochs needs a member with epochs, but naive_bayes has none; write over: fol",
     ),
     "emit": (("net", "--emit", "nowhere/best.yaml"), "--emit nowhere/best.yaml: the folder"),
+    "the job file": (("net", "--emit", "job.yaml"), "--emit job.yaml would overwrite the job file of the search; give"),
     "nothing to resume": (("net", "--resume"), "there is no search of net in"),
     "package": (("net", "--method", "hyperopt"), "method: hyperopt cannot be used: HyperOpt must be installed!"),
 }
@@ -238,6 +239,39 @@ def test_resume_uses_the_settings_of_the_newest_search(quorate_in, tmp_path, tra
 
     assert code == 0, err
     assert trained == [] and told(searches(tmp_path)[1]) == told(searches(tmp_path)[0])
+
+
+def test_resume_tells_members_with_similar_names_apart(quorate_in, tmp_path):
+    write_job(tmp_path, members={"knn": "knn", "knn-2": "knn"})
+    quorate_in(tmp_path, "tune", "job.yaml", "knn", "--trials", "3")
+    quorate_in(tmp_path, "tune", "job.yaml", "knn-2", "--trials", "2")
+
+    code, out, err = quorate_in(tmp_path, "tune", "job.yaml", "knn", "--resume", "--json")
+
+    assert code == 0, err
+    assert json.loads(out)["settings"]["trials"] == 3
+
+
+def test_entries_of_the_portfolio_that_contradict_the_member_are_left_out(quorate_in, tmp_path):
+    net = {"kind": "net", "arch": {"kind": "small_cnn", "width": 4}, "epochs": 2, "snapshots": 2}
+    write_job(tmp_path, members={"net": net})
+
+    code, out, err = quorate_in(tmp_path, "tune", "job.yaml", "net", "--trials", "2", "--json")
+
+    assert code == 0, err
+    assert [one["source"] for one in json.loads(out)["trials"]] == ["written", "tpe"]
+
+
+def test_a_search_that_completes_no_trial_says_why(quorate_in, tmp_path):
+    slow = {"kind": "net", "arch": {"kind": "mlp", "hidden": [64]}, "epochs": 100_000}
+    write_job(tmp_path, members={"net": slow})
+
+    code, _, err = quorate_in(tmp_path, "tune", "job.yaml", "net", "--budget", "8s", "--emit", "best.yaml")
+
+    assert code == 1
+    assert "the search failed: no trial is complete (out of time" in err
+    assert "raise the budget, or lower the number of folds or epochs" in err
+    assert not (tmp_path / "best.yaml").exists()
 
 
 @pytest.mark.system

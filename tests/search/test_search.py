@@ -181,6 +181,16 @@ def test_first_trials_precede_the_suggestions_and_the_method_learns_from_those_i
     assert search.trials[0].suggestions == [] and search.trials[1].suggestions == [0]
 
 
+def test_the_method_learns_from_a_first_trial_whose_numbers_have_many_digits():
+    written = {"lr": 0.0123456789, "schedule": "constant"}
+    params = configured(BASE, parameters_of(SPACE), written)
+
+    search = run(a_search(first=[Candidate("m", params, "written", written)], trials=6))
+
+    assert search.trials[0].suggestions == [0]
+    assert all(abs(trial.params.lr - 0.0123456789) > 1e-5 for trial in search.trials[1:]), "it is not tried again"
+
+
 def test_a_trial_that_fails_ends_its_other_folds_and_the_search_goes_on():
     search = a_search(trials=3, parallel=1)
     (first, *others) = search.begin().submit
@@ -211,4 +221,6 @@ def test_places_of_comparisons_need_folds_or_epochs():
         steps_of(SearchSpec(scheduler="asha", over="epochs"), svm, 5)
     with pytest.raises(ValueError, match="over: folds needs several folds, but the job has one; write over: epochs"):
         steps_of(SearchSpec(scheduler="asha", over="folds"), svm, 1)
+    with pytest.raises(ValueError, match="one fold and svm has no epochs; write scheduler: none"):
+        steps_of(SearchSpec(scheduler="asha"), svm, 1)
     assert steps_of(SearchSpec(scheduler="asha"), svm, 10) == (Step(1), Step(3), Step(10))

@@ -14,7 +14,15 @@ from quorate.spec import load_job, record_of, spec_of_run
 from quorate.spec.configuration import configured, space_of
 from quorate.spec.file import SpecError
 from quorate.spec.search import Method, SearchMetric, SearchSpec
-from quorate.spec.space import Choice, Interval, parameters_of, parse_dimension, parse_space, points_of
+from quorate.spec.space import (
+    Choice,
+    Interval,
+    parameters_of,
+    parse_dimension,
+    parse_space,
+    points_of,
+    values_per_interval,
+)
 
 NET = "data: digits\nmembers:\n  m:\n    kind: net\n    arch: small_cnn\n    search:\n      {}"
 REQUIRED = {"net": {"arch": "small_cnn"}}
@@ -203,3 +211,19 @@ def test_a_job_with_a_search_is_recorded_and_read_again(tmp_path):
 
     assert spec_of_run(tmp_path / "job.json").members["m"].search == job.spec.members["m"].search
     assert SearchSpec().trials == 32
+
+
+def test_a_grid_with_many_trials_is_sized_at_once_and_is_not_larger_than_the_trials():
+    space = parse_space({"lr": "log_uniform(1e-4, 1)", "dropout": "uniform(0, 0.5)"})
+
+    assert values_per_interval(space, 100_000) == 316
+    assert values_per_interval(space, 4) == 2 and values_per_interval(space, 3) is None
+    alone = values_per_interval(parse_space({"lr": "log_uniform(1e-4, 1)"}), 5_000)
+    assert alone is not None and alone >= 5_000
+
+
+def test_numbers_of_a_narrow_interval_have_enough_digits():
+    narrow, wide = parse_dimension("uniform(0.999, 0.9999)"), parse_dimension("uniform(0, 1)")
+
+    assert len({narrow.at(part / 100) for part in range(101)}) == 101
+    assert wide.at(1 / 3) == 0.3333

@@ -39,6 +39,8 @@ def show_plan(job: Job, store: str, address: str | None, console: Console, *, as
     def say(note: str) -> None:
         console.print(note, style="yellow", markup=False, highlight=False)
 
+    if searched := [name for name, params in job.spec.members.items() if params.search is not None]:
+        say(f"the plan has {', '.join(searched)} as written; quorate train searches better parameters first")
     executor, wait = job.spec.execution.executor, job.spec.execution.wait_for_nodes
     with (
         hub_asked(job.spec.execution.hub),

@@ -79,6 +79,8 @@ def tune(
         )
     if emit is not None and not emit.absolute().parent.is_dir():
         raise UserError(f"--emit {emit}: the folder {emit.absolute().parent} does not exist")
+    if emit is not None and emit.resolve() == job_file.resolve():
+        raise UserError(f"--emit {emit} would overwrite the job file of the search; give another name")
     from quorate.job.ensemble import JobFailed
     from quorate.job.environment import Options
     from quorate.runs.lookup import runs_place
@@ -106,6 +108,7 @@ def tune(
         emit_job(emit, job_file, override or [], job, record)
     _show(record, folder, emit, as_json=json)
     if record.best is None:
+        errors.print(_why_none(record), style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1)
 
 
@@ -165,12 +168,20 @@ def _settings(job: str, member: str) -> object:
     from quorate.search.run import run_name
 
     stem, work = run_name(job, member), runs_place().work
-    found = sorted(work.glob(f"{stem}-*/{NAME}"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise RunError(f"there is no search of {member} in {work.absolute()} to resume; leave out --resume")
-    record = SearchRecord.read(RunFolder(found[-1].parent))
-    assert record is not None
-    return record.settings
+    found = sorted(work.glob(f"{stem}-*/{NAME}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in found:  # the names of other jobs and members can begin alike
+        record = SearchRecord.read(RunFolder(path.parent))
+        if record is not None and (record.member, record.job) == (member, run_name(job, member)):
+            return record.settings
+    raise RunError(f"there is no search of {member} in {work.absolute()} to resume; leave out --resume")
+
+
+def _why_none(record: SearchRecord) -> str:
+    """Why a search has no result."""
+    problem = next((one.problem for one in record.trials if one.problem), record.ended)
+    late = any(one.state == "out of time" for one in record.trials)
+    remedy = "; raise the budget, or lower the number of folds or epochs" if late else ""
+    return f"the search failed: no trial is complete ({problem}){remedy}"
 
 
 def _show(record: SearchRecord, folder: RunFolder, emitted: Path | None, *, as_json: bool) -> None:

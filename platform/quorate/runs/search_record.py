@@ -143,7 +143,10 @@ class SearchRecord(_Record):
 
     @property
     def best(self) -> TrialRecord | None:
-        """The complete trial with the lowest loss; the first of equal ones."""
+        """The complete trial with the lowest loss. Of equal ones, the one that the search has chosen by its log-loss;
+        while it runs, the first."""
+        if (chosen := next((choice for choice in self.choices if choice.rule == "best"), None)) is not None:
+            return self.trial(chosen.trials[0])
         complete = [one for one in self.trials if one.state == "complete" and one.loss is not None]
         return min(complete, key=lambda one: (one.loss, one.number), default=None)
 

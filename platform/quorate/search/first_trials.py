@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from pydantic import ValidationError
+
 from quorate.members.net_params import NetParams
 from quorate.plan.identity import digest, identity_of
 from quorate.plan.portfolio import PortfolioEntry, kind_of_data, portfolio
 from quorate.plan.tasks import JobData
-from quorate.registry import MEMBERS
+from quorate.registry import MEMBERS, InvalidParams
 from quorate.search.search import Candidate
 from quorate.search.trial import trial_name
 from quorate.spec import MemberParams
@@ -52,7 +54,8 @@ def _entries(
 ) -> Iterator[tuple[PortfolioEntry, MemberParams]]:
     """The entries that this member could be, with all that they leave open as it is written.
 
-    A network keeps its number of epochs and its architecture, unless the architecture is searched.
+    A network keeps its number of epochs and its architecture, unless the architecture is searched. A learning rate
+    comes with the optimizer that it is meant for. Entries that contradict the member as written are left out.
     """
     signature, rows = data.train.signature, len(data.folds[0].train)
     kinds = {kind for one in parameters if one.path == "kind" for kind in one.dimension.ends} or {base.kind}
@@ -70,5 +73,11 @@ def _entries(
                         continue
                     given["arch"] = written["arch"]
                 given |= {"epochs": base.epochs, "batch_size": written.get("batch_size", given.get("batch_size", 64))}
+                if "lr" in given:
+                    written.pop("optimizer", None)
             given = {**written, **given}
-        yield entry, MEMBERS.get(given["kind"]).Params.model_validate(given)
+        try:
+            params = MEMBERS.get(given["kind"]).Params.model_validate(given)
+        except (ValidationError, InvalidParams):
+            continue  # such as another schedule than that of snapshots
+        yield entry, params

@@ -35,6 +35,11 @@ def steps_of(spec: SearchSpec, base: MemberParams, folds: int) -> tuple[Step, ..
     whole = Step(folds)
     if spec.scheduler == "none":
         return (whole,)
+    if folds == 1 and base.most_epochs is None:
+        raise ValueError(
+            f"scheduler: {spec.scheduler} needs several folds or a member with epochs, but the job has one fold and "
+            f"{base.kind} has no epochs; write scheduler: none"
+        )
     over = spec.over if spec.over != "auto" else "folds" if folds > 1 else "epochs"
     if over in ("folds", "both") and folds == 1:
         raise ValueError(f"over: {over} needs several folds, but the job has one; write over: epochs")

@@ -22,7 +22,9 @@ from quorate.spec.search import SearchSpec
 from quorate.spec.space import Interval, Parameter, parameters_of
 
 _WRITE_SECONDS = 1.0
-"""Seconds between two writes of the record while a search runs (an assumption)."""
+"""Least seconds between two writes of the record while a search runs (an assumption)."""
+_WRITE_SHARE = 0.02
+"""Largest part of the time that these writes may take (an assumption): the record grows with the trials."""
 
 
 @dataclass
@@ -65,7 +67,8 @@ class SearchRecorder:
         )
         if now >= self._write_at:
             self.write()
-            self._write_at = time.monotonic() + _WRITE_SECONDS
+            written = time.monotonic()
+            self._write_at = written + max(_WRITE_SECONDS, (written - now) / _WRITE_SHARE)
 
     def status(self) -> str:
         """How far the search is, for the terminal."""

@@ -8,6 +8,7 @@ order of this clock. So a search that starts again with the same results makes t
 from __future__ import annotations
 
 import heapq
+import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ _MOST_KNOWN = 100
 """Number of suggestions in a row that are known already, after which a method has nothing new (an assumption)."""
 _MOST_INVALID = 20
 """Number of suggestions that make no valid member, after which a search without a valid one ends (an assumption)."""
+_NEAR = 1e-3
+"""Relative difference below which a suggested number is a given one: suggestions are rounded."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,8 @@ class Search:
         self._known: dict[str, Trial] = {}
         """The trials by their names."""
         self.trials: list[Trial] = []
+        self.best: Trial | None = None
+        """The complete trial with the lowest loss; the first of equal ones."""
         self.ended = ""
         """Why there are no further trials; empty while there are."""
 
@@ -107,12 +112,6 @@ class Search:
         """The number of the trial of a task; -1 for a task of no trial."""
         trial = self._of.get(key)
         return trial.number if trial is not None else -1
-
-    @property
-    def best(self) -> Trial | None:
-        """The complete trial with the lowest loss; the first of equal ones."""
-        complete = [trial for trial in self.trials if trial.state == "complete"]
-        return min(complete, key=lambda trial: (trial.loss, trial.number), default=None)
 
     def _taken(self) -> Orders:
         taken, self._orders = self._orders, Orders()
@@ -148,7 +147,7 @@ class Search:
         """The number by which the method knows a point that was given to it; None if it does not begin with it."""
         if (found := self._suggestion()) is None:
             return None
-        if found[1] == point:
+        if _is_near(found[1], point):
             return found[0]
         self._asked.append(found)
         return None
@@ -228,6 +227,7 @@ class Search:
         trial.ends = {key: end for key, end in trial.ends.items() if key in kept}
         if trial.step == len(self._steps):
             self._scheduler.end(trial.number, reached)
+            self.best = min((one for one in (self.best, trial) if one), key=lambda one: (one.loss, one.number))
             self._end(trial, "complete")
             return
         for number in trial.suggestions:
@@ -256,3 +256,14 @@ class Search:
             if task.key not in trial.ends:
                 trial.ends[task.key] = FitEnd(None, problem="another fold has no result", late=True)
                 self._orders.cancel.append(task)
+
+
+def _is_near(suggested: Point, given: Point) -> bool:
+    """Whether a suggested point is a given one, whose numbers may have more digits."""
+
+    def near(value: object, other: object) -> bool:
+        if isinstance(value, float) and isinstance(other, float):
+            return math.isclose(value, other, rel_tol=_NEAR)
+        return value == other
+
+    return suggested.keys() == given.keys() and all(near(value, given[name]) for name, value in suggested.items())

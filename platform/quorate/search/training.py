@@ -43,7 +43,7 @@ class TrialFeed:
         if isinstance(event, Stopped):
             self._search.stop("it was interrupted")
         elif isinstance(task, FitTask) and (end := _end_of(event, task)) is not None:
-            if end.late:
+            if isinstance(event, OutOfTime):  # a result with fewer epochs can also be that of a fit that has failed
                 self._search.stop("the time was up")
             self._follow(self._search.on(task.key, end))
 

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any
 
 import yaml
@@ -19,7 +20,8 @@ Point = Mapping[str, Any]
 """A value for each parameter of a space that applies, by the names of `Parameter`."""
 
 _DIGITS = 4
-"""Significant digits of a suggested number: enough for a search, and readable in a job file."""
+"""Significant digits of a suggested number, and of its distance from the ends of the interval: enough for a search, and
+readable in a job file."""
 _FORM = re.compile(r"([A-Za-z_]\w*)\((.*)\)", re.DOTALL)
 
 
@@ -40,9 +42,15 @@ class Interval:
 
     def rounded(self, value: float) -> float | int:
         """The number as a member gets it: a whole number, or one with few digits; never outside of the interval."""
-        shorter = round(value) if self.whole else float(f"{value:.{_DIGITS}g}")
+        shorter = round(value) if self.whole else float(f"{value:.{self._digits}g}")
         found = min(max(shorter, self.low), self.high)
         return int(found) if self.whole else float(found)
+
+    @cached_property
+    def _digits(self) -> int:
+        """More digits if the interval is narrow, such as that from 0.999 to 0.9999."""
+        largest = max(abs(self.low), abs(self.high))
+        return _DIGITS + max(0, math.floor(math.log10(largest / (self.high - self.low))))
 
     def contains(self, value: object) -> bool:
         number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -147,16 +155,19 @@ def grid_size(space: Space, number: int) -> int:
 
 
 def values_per_interval(space: Space, most: int) -> int | None:
-    """The largest number of values of each interval with which a grid has at most this number of points.
+    """A number of values of each interval with which a grid has at most this number of points, but not many fewer.
 
     None if even two are too many.
     """
-    if (size := grid_size(space, 2)) > most:
+    if grid_size(space, 2) > most:
         return None
-    number = 2
-    while size < (larger := grid_size(space, number + 1)) <= most:
-        number, size = number + 1, larger
-    return number
+    low, high = 2, 3
+    while high <= most and grid_size(space, high) <= most:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if grid_size(space, middle) <= most else (low, middle)
+    return low
 
 
 def parse_space(given: Mapping[str, Any]) -> Space:
