@@ -87,6 +87,7 @@ def address(server: str, experiment_id: str, run: str, *, charts: bool = False) 
 def view(run: str, searched: Sequence[str] = (), metric: str = _ORDER) -> tuple[str, str]:
     """The name and the value of the experiment's tag that defines the view; `searched` are the parameters of a search
     that all trials have, because MLflow leaves out lines without a value."""
+    bars: Sequence[str]
     if searched:
         columns = dict.fromkeys([f"metrics.`{name}`" for name in (metric, *_TRIAL_FIGURES)], 100)
         columns |= dict.fromkeys([f"params.`{name}`" for name in searched], 110)
