@@ -266,11 +266,11 @@ def test_a_search_that_completes_no_trial_says_why(quorate_in, tmp_path):
     slow = {"kind": "net", "arch": {"kind": "mlp", "hidden": [64]}, "epochs": 100_000}
     write_job(tmp_path, members={"net": slow})
 
-    code, _, err = quorate_in(tmp_path, "tune", "job.yaml", "net", "--budget", "8s", "--emit", "best.yaml")
+    code, out, _ = quorate_in(tmp_path, "tune", "job.yaml", "net", "--budget", "8s", "--emit", "best.yaml")
 
     assert code == 1
-    assert "the search failed: no trial is complete (out of time" in err
-    assert "raise the budget, or lower the number of folds or epochs" in err
+    assert "the search failed: no trial is complete (out of time" in out
+    assert "raise the budget, or lower the number of folds or epochs" in out
     assert not (tmp_path / "best.yaml").exists()
 
 

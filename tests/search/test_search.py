@@ -220,7 +220,7 @@ def test_places_of_comparisons_need_folds_or_epochs():
     ):
         steps_of(SearchSpec(scheduler="asha", over="epochs"), svm, 5)
     with pytest.raises(ValueError, match="over: folds needs several folds, but the job has one; write over: epochs"):
-        steps_of(SearchSpec(scheduler="asha", over="folds"), svm, 1)
+        steps_of(SearchSpec(scheduler="asha", over="folds"), BASE, 1)
     with pytest.raises(ValueError, match="one fold and svm has no epochs; write scheduler: none"):
         steps_of(SearchSpec(scheduler="asha"), svm, 1)
     assert steps_of(SearchSpec(scheduler="asha"), svm, 10) == (Step(1), Step(3), Step(10))

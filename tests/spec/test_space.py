@@ -58,6 +58,14 @@ WRONG = {
         "space.schedule: at stp: unknown schedule 'stp'; did you mean 'step'?",
     ),
     "unknown distribution": ("space: {lr: 'loguniform(1, 2)'}", "did you mean 'log_uniform'? (choose from uniform,"),
+    "another search": ("space: {search.trials: [1, 2]}", "search does not change what is trained; remove it from the"),
+    "two names": (
+        "space: {lr: [0.1, 0.2], learning_rate: [0.3, 0.4]}",
+        "members.m.search.space.learning_rate: it is the same parameter as lr; keep one of them",
+    ),
+    "two places": ("space: {arch.width: [8, 9], arch: {width: [4, 5]}}", "arch.width is in the space twice; keep one"),
+    "equal numbers": ("space: {batch_size: [32, 32.0]}", "[32, 32.0] contains 32.0 twice; keep one of them"),
+    "empty": ("space: {schedule: {}}", "members.m.search.space.schedule: the mapping is empty; name kinds, or"),
     "one number": ("space: {lr: uniform(1)}", "uniform(1) needs two numbers, the lowest and the highest"),
     "fractions": ("space: {epochs: 'int(1.5, 4)'}", "both ends must be whole numbers; write uniform for others"),
     "nothing to search": (
@@ -112,7 +120,11 @@ def test_members_with_copies_that_vary_and_kinds_without_a_space_cannot_be_searc
         job_with(tmp_path, "{trials: 3}", varied)
 
 
-@pytest.mark.parametrize("kind", [name for name in MEMBERS.names() if name not in ("sklearn",)])
+OWN = [name for name in MEMBERS.names() if MEMBERS.get(name).__module__.startswith("quorate.")]
+"""Tests of other modules register further kinds."""
+
+
+@pytest.mark.parametrize("kind", [name for name in OWN if name != "sklearn"])
 def test_every_kind_has_a_space_of_its_own_whose_points_are_valid_members(kind):
     if kind == "xgboost" and importlib.util.find_spec("xgboost") is None:
         pytest.skip("xgboost is not installed")

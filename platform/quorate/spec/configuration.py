@@ -156,11 +156,17 @@ def space_problems(params: MemberParams) -> Iterator[tuple[Loc, str]]:
 
 def _problems_of_parameters(params: MemberParams, parameters: Sequence[Parameter]) -> Iterator[tuple[Loc, str]]:
     """A problem of each parameter that the member does not have, or of whose values one is not valid."""
+    known: dict[tuple[object, ...], str] = {}
     for one in parameters:
         place = ("search", "space", *_keys(one.name))
-        if one.path in _OUTSIDE:
-            yield place, f"{one.path} does not change what is trained; remove it from the space"
+        first, dot, rest = one.path.partition(".")
+        if first in _OUTSIDE:
+            yield place, f"{first} does not change what is trained; remove it from the space"
             continue
+        if "kind" not in {first, *dict(one.conditions)}:
+            twin = known.setdefault((field_named(type(params), first) + dot + rest, one.conditions), one.name)
+            if twin != one.name:
+                yield place, f"it is the same parameter as {twin}; keep one of them"
         each = [(value, _problem_of(params, parameters, one, value)) for value in one.dimension.ends]
         wrong = [(value, problem) for value, problem in each if problem is not None]
         if wrong:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from quorate.registry import Spec
 from quorate.spec.space import Parameter, Space, SpaceValue, parameters_of, parse_space
@@ -62,6 +62,12 @@ class SearchSpec(Spec):
     def own_space(self) -> Space:
         """The space that the job file describes; empty if it describes none."""
         return parse_space(self.space)
+
+    @field_validator("space")
+    @classmethod
+    def _can_be_read(cls, given: dict[str, Any]) -> dict[str, Any]:
+        parse_space(given)
+        return given
 
     @model_validator(mode="after")
     def _wilcoxon_compares_folds(self) -> SearchSpec:

@@ -172,7 +172,12 @@ def values_per_interval(space: Space, most: int) -> int | None:
 
 def parse_space(given: Mapping[str, Any]) -> Space:
     """The space that a job file describes; raises `ValueError` with the place in the space."""
-    return {name: one for key, value in given.items() for name, one in _parsed(str(key), value)}
+    space: dict[str, Interval | Choice | Branches] = {}
+    for name, one in (found for key, value in given.items() for found in _parsed(str(key), value)):
+        if name in space:
+            raise ValueError(f"{name} is in the space twice; keep one of them")
+        space[name] = one
+    return space
 
 
 def _parsed(name: str, value: object) -> Iterator[tuple[str, Interval | Choice | Branches]]:
@@ -255,14 +260,18 @@ def _choice(values: Sequence[Any], *, shown: str) -> Choice:
         raise ValueError("there is nothing to choose from; list at least one value")
     seen: set[str] = set()
     for value in values:
-        if (text := json.dumps(value, sort_keys=True)) in seen:
+        number = isinstance(value, int) and not isinstance(value, bool)
+        if (text := json.dumps(float(value) if number else value, sort_keys=True)) in seen:
             raise ValueError(f"{shown} contains {value!r} twice; keep one of them")
         seen.add(text)
     return Choice(tuple(values))
 
 
 def _checked(value: Any) -> Any:
-    parse_space({"": value}) if isinstance(value, Mapping) else parse_dimension(value)
+    try:
+        parse_space({"": value}) if isinstance(value, Mapping) else parse_dimension(value)
+    except ValueError as error:  # the place of the value is known already
+        raise ValueError(str(error).removeprefix(": ").removeprefix(".")) from None
     return value
 
 
