@@ -15,7 +15,14 @@ PACKAGE = Path(__file__).parents[1] / "platform" / "quorate"
 
 WRITERS = ("cli", "compress", "report", "scoring", "diagnostics", "bundle", "runs", "job/final_files.py")
 """Where figures are written."""
-TEXTS_ONLY = {"cli/runs.py", "cli/schema.py", "cli/train.py", "compress/distillation.py", "scoring/uncertainty.py"}
+TEXTS_ONLY = {
+    "cli/runs.py",
+    "cli/schema.py",
+    "cli/train.py",
+    "cli/tune.py",
+    "compress/distillation.py",
+    "scoring/uncertainty.py",
+}
 """Of these, those that also encode texts and job files by themselves."""
 
 

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from quorate.cli import main
-from quorate.report.run_report import _job_text
+from quorate.report.run_report import job_in
 from quorate.runs.folder import RunFolder
 from quorate.spec import QuorumSpec, load_job, record_of, spec_of_run
 from quorate.spec.file import SpecError
@@ -702,7 +702,7 @@ def test_the_record_of_a_job_does_not_keep_the_query_of_a_url(job_file, tmp_path
     recorded = spec_of_run(record).data
     assert recorded.train == "https://example.org/rows.npz?(not recorded)"
     assert recorded.test == "s3://bucket/test.npz"
-    in_report = _job_text(RunFolder(tmp_path), job.spec)
+    in_report = job_in(RunFolder(tmp_path), job.spec)
     assert "train: https://example.org/rows.npz?(not recorded)" in in_report and "abc123" not in in_report
     with pytest.raises(SpecError, match="does not keep the query of a URL, because it can hold a secret; to read the"):
         load_job(record)
