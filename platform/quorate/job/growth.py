@@ -87,7 +87,7 @@ class Growth:
         They are as many as keep the workers busy, and those that do not fit into the remaining time are left out.
         """
         number, chosen = self._number(made.plan), list[Addition]()
-        plan, loads, late = made.plan, dict[str, Load](), dict[str, float]()
+        plan, features, fits, late = made.plan, dict[str, Load](), dict[str, Load](), dict[str, float]()
         for addition in additions.proposals(made):
             try:
                 full = self._planned(with_additions(made.job, [*chosen, addition]), made)
@@ -95,10 +95,13 @@ class Growth:
                 additions.take(addition)
                 self._reject(addition, f"it cannot be planned: {error}")
                 continue
-            added = loads | self._loads(_part(full, _labels_of(addition, full)))
-            seconds = makespan([], sorted(added.values(), reverse=True)) + (len(chosen) + 1) * made.ensemble.seconds
+            more_features, more_fits = self._loads(_part(full, _labels_of(addition, full)))
+            with_features, with_fits = features | more_features, fits | more_fits
+            # fits wait for their features
+            seconds = sum(makespan([], sorted(part.values(), reverse=True)) for part in (with_features, with_fits))
+            seconds += (len(chosen) + 1) * made.ensemble.seconds
             if seconds <= self._budget.training_left():
-                chosen, plan, loads = [*chosen, addition], full, added
+                chosen, plan, features, fits = [*chosen, addition], full, with_features, with_fits
                 additions.take(addition)
             elif not chosen:
                 late[addition.label] = seconds
@@ -130,19 +133,24 @@ class Growth:
     def _planned(self, job: Job, made: Composition) -> Plan:
         return self._work.corrected(plan_job(job, made.plan.context, self._trainer.place))
 
-    def _loads(self, new: Plan) -> dict[str, Load]:
+    def _loads(self, new: Plan) -> tuple[dict[str, Load], dict[str, Load]]:
         """The estimated seconds of the tasks that are not in the store, and their shares of all workers, by their
-        keys; with the tasks that compute the features of frozen networks."""
+        keys: the tasks that compute the features of frozen networks, and the fits."""
         results, call = self._trainer.results, self._trainer.outages.call
         self._found |= call(partial(find_finished, new, results))
         fits = [task for task in new.runs if any(part.key not in self._found for part in task.all)]
         frozen = {backbone for task in fits for backbone in task.params.frozen_backbones}
         features = [task for task in new.features if task.backbone in frozen and task.key not in self._computed]
         self._computed |= {task.key for task in features if call(partial(results.has_features, task))}
-        missing: list[Task] = [*fits, *(task for task in features if task.key not in self._computed)]
+        uncomputed = [task for task in features if task.key not in self._computed]
         most = self._trainer.job.spec.execution.workers
+        missing: list[Task] = [*uncomputed, *fits]
         shares = WorkerShares([Unit((task,)) for task in missing], self._opened(), most)
-        return {task.key: (self._work.estimates.seconds(task), shares(task)) for task in missing}
+
+        def loads(tasks: Sequence[Task]) -> dict[str, Load]:
+            return {task.key: (self._work.estimates.seconds(task), shares(task)) for task in tasks}
+
+        return loads(uncomputed), loads(fits)
 
     def _train(self, full: Plan, made: Composition, batch: Sequence[Addition]) -> None:
         """Train the additions, as far as there is time."""
