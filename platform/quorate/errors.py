@@ -32,6 +32,11 @@ def did_you_mean(word: str, choices: list[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
+def no_member(member: str, names: list[str]) -> UserError:
+    """The error for a member that a job does not have; `names` are those of its members."""
+    return UserError(f"the job has no member {member!r}{did_you_mean(member, names)} (its members: {', '.join(names)})")
+
+
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
     """Add `path` to an `OSError` without a file name: errors of `write` lack it, unlike errors of `open`."""

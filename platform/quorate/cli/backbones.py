@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from quorate.cli.console import make_console
-from quorate.cli.fit_runner import AddressOption, ExecutorOption, StoreOption, fit_runner
-from quorate.cli.options import HubOption, JsonOption
+from quorate.cli.fit_runner import AddressOption, ExecutorOption, fit_runner
+from quorate.cli.options import HubOption, JsonOption, StoreOption
 from quorate.json_text import json_text
 
 if TYPE_CHECKING:

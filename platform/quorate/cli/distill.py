@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from quorate.cli.fit_runner import AddressOption, ExecutorOption, StoreOption, fit_runner
+from quorate.cli.fit_runner import AddressOption, ExecutorOption, fit_runner
 from quorate.cli.network_output import OutputOption, output_folder, print_network
-from quorate.cli.options import AllowCodeOption, JsonOption, RunOption, RunsOption
+from quorate.cli.options import AllowCodeOption, JsonOption, RunOption, RunsOption, StoreOption
 from quorate.json_text import json_text
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from quorate.cli.options import JsonOption, place_on_cluster, store_uri
+from quorate.cli.options import JsonOption, StoreOption, place_on_cluster, store_uri
 from quorate.json_text import json_text
 
 if TYPE_CHECKING:
@@ -24,10 +24,7 @@ _DASHBOARD = ("http://", "https://")
 
 
 def doctor(
-    store: Annotated[
-        str | None,
-        typer.Option(metavar="URI", help="The store of finished work. Default: QUORATE_STORE, or .quorate/store."),
-    ] = None,
+    store: StoreOption = None,
     address: Annotated[
         str | None,
         typer.Option(

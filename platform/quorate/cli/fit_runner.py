@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from quorate.cli.console import make_console
+from quorate.cli.console import end_interrupted, make_console
 from quorate.cli.options import check_cluster, store_uri
 
 if TYPE_CHECKING:
@@ -34,12 +34,6 @@ def _reached(context: typer.Context, address: str | None) -> str | None:
 
 
 AddressOption = Annotated[str | None, typer.Option("--address", help="Address of a Ray cluster.", callback=_reached)]
-StoreOption = Annotated[
-    str | None,
-    typer.Option(
-        "--store", metavar="URI", help="The store of finished work. Default: QUORATE_STORE, or .quorate/store."
-    ),
-]
 
 
 @contextmanager
@@ -71,14 +65,7 @@ def fit_runner(
         ):
             yield runner, status
     except Interrupted as interrupted:
-        errors.print(
-            f"interrupted ({interrupted}); finished work and checkpoints are kept in {uri}; run the same command to "
-            "continue",
-            soft_wrap=True,
-            markup=False,
-        )
-        errors.file.flush()
-        sys.exit(128 + interrupted.signum)
+        end_interrupted(errors, interrupted, kept=f"finished work and checkpoints in {uri}")
     except JobFailed as failure:
         errors.print(f"error: {failure}", style="red", soft_wrap=True, markup=False)
         sys.exit(1)

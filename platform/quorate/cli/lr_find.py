@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from quorate.cli.fit_runner import AddressOption, ExecutorOption, StoreOption, fit_runner
+from quorate.cli.fit_runner import AddressOption, ExecutorOption, fit_runner
 from quorate.cli.member_arguments import JobArgument, MemberArgument, SetOption, check_picture, read_job
-from quorate.cli.options import JsonOption
+from quorate.cli.options import JsonOption, StoreOption
 from quorate.json_text import json_text
 
 

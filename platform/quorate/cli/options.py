@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from quorate.errors import UserError
 from quorate.registry import own_code
 from quorate.runs.lookup import runs_kept_at
+
+if TYPE_CHECKING:
+    from quorate.spec import Job
+    from quorate.spec.file import Override
 
 RunOption = Annotated[
     str | None,
@@ -72,6 +78,12 @@ AddressOption = Annotated[
     ),
 ]
 """For commands about submitted jobs."""
+StoreOption = Annotated[
+    str | None,
+    typer.Option(
+        "--store", metavar="URI", help="The store of finished work. Default: QUORATE_STORE, or .quorate/store."
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 HubOption = Annotated[
     str | None,
@@ -83,6 +95,8 @@ HubOption = Annotated[
     ),
 ]
 
+_KEYS = {"executor": "execution.executor", "seed": "seed", "budget": "execution.budget", "hub": "execution.hub"}
+"""The keys of a job file that options override."""
 _BUCKETS = ("s3://", "gs://", "az://")
 
 
@@ -93,6 +107,26 @@ def check_cluster(address: str | None) -> None:
         from quorate.execution.ray.head import check_head
 
         check_head(place)
+
+
+def check_executor(job: Job, address: str | None) -> None:
+    """Raise `UserError` for an address that would have no effect, and `ClusterError` if the cluster refuses the job."""
+    executor = job.spec.execution.executor
+    if address is not None and executor == "local":
+        raise UserError(
+            f"--address {address} requires the executor ray, but the executor is local; "
+            "leave out --address, or give --executor ray"
+        )
+    if address is None and executor == "ray":
+        check_cluster(None)  # an explicit address was checked before
+
+
+def overrides_of(options: Mapping[str, object]) -> list[Override]:
+    """What options override in a job file, by their names; those that are None override nothing."""
+    from quorate.spec.file import Override
+
+    given = {name: value for name, value in options.items() if value is not None}
+    return [Override(f"{_KEYS[name]}={json.dumps(value)}", f"--{name} {value}") for name, value in given.items()]
 
 
 def store_uri() -> str:

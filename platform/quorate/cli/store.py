@@ -9,20 +9,13 @@ import typer
 
 from quorate.cli.commands import Command, Group
 from quorate.cli.console import make_console
-from quorate.cli.options import JsonOption, store_uri
+from quorate.cli.options import JsonOption, StoreOption, store_uri
 from quorate.json_text import json_text
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from quorate.store.collection import Usage
-
-StoreOption = Annotated[
-    str | None,
-    typer.Option(
-        "--store", metavar="URI", help="The store of finished work. Default: QUORATE_STORE, or .quorate/store."
-    ),
-]
 
 app = typer.Typer(cls=Group, help="Inspect or garbage-collect the store.")
 

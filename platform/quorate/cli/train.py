@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
@@ -12,9 +11,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from quorate.cli.clock import began
-from quorate.cli.console import make_console
+from quorate.cli.console import end_interrupted, make_console
 from quorate.cli.job_result import say_elsewhere, show_board
-from quorate.cli.options import HubOption, JsonOption, RunsOption, check_cluster, store_uri
+from quorate.cli.options import (
+    HubOption,
+    JsonOption,
+    RunsOption,
+    StoreOption,
+    check_cluster,
+    check_executor,
+    overrides_of,
+    store_uri,
+)
 
 if TYPE_CHECKING:
     from quorate.cli.job_result import Consoles
@@ -38,10 +46,7 @@ def train(
     address: Annotated[
         str | None, typer.Option(help="Address of a Ray cluster. Default: start Ray on this machine.")
     ] = None,
-    store: Annotated[
-        str | None,
-        typer.Option(metavar="URI", help="The store of finished work. Default: QUORATE_STORE, or .quorate/store."),
-    ] = None,
+    store: StoreOption = None,
     runs_at: RunsOption = None,
     follow: Annotated[
         bool, typer.Option("--follow", help="If the job already runs elsewhere, show its progress until it ends.")
@@ -71,7 +76,7 @@ def train(
     stop.install()
     try:
         job = load(job_file, override or [], executor, seed, budget, hub=hub)
-        _check_options(job, address)
+        check_executor(job, address)
         if dry_run:
             from quorate.cli.job_plan import show_plan
 
@@ -92,12 +97,7 @@ def train(
             except JobRunsElsewhere as elsewhere:
                 say_elsewhere(elsewhere, follow, (shown, said, errors), stop, as_json=json)
     except Interrupted as interrupted:
-        errors.print(
-            f"interrupted ({interrupted}); finished tasks and checkpoints are kept; run the same command to continue",
-            highlight=False,
-        )
-        errors.file.flush()
-        sys.exit(128 + interrupted.signum)
+        end_interrupted(errors, interrupted, kept="finished tasks and checkpoints")
 
 
 def load(
@@ -114,16 +114,8 @@ def load(
     from quorate.spec import load_job
     from quorate.spec.file import Override
 
-    given = [Override(text) for text in overrides]
-    for option, key, value in (
-        ("executor", "execution.executor", executor),
-        ("seed", "seed", seed),
-        ("budget", "execution.budget", budget),
-        ("hub", "execution.hub", hub),
-    ):
-        if value is not None:
-            given.append(Override(f"{key}={json_format.dumps(value)}", f"--{option} {value}"))
-    return load_job(job_file, given, lookup)
+    given = overrides_of({"executor": executor, "seed": seed, "budget": budget, "hub": hub})
+    return load_job(job_file, [*map(Override, overrides), *given], lookup)
 
 
 def _starting(job: Job, address: str | None) -> AbstractContextManager[StartingRay | None]:
@@ -133,19 +125,6 @@ def _starting(job: Job, address: str | None) -> AbstractContextManager[StartingR
     where = job.spec.execution
     local = (address or os.environ.get("RAY_ADDRESS") or "local") == "local"
     return StartingRay() if where.executor == "ray" and local and where.budget is None else nullcontext()
-
-
-def _check_options(job: Job, address: str | None) -> None:
-    """Raise `UserError` for an option that would have no effect, and `ClusterError` if the cluster refuses the job."""
-    from quorate.errors import UserError
-
-    if address is not None and job.spec.execution.executor == "local":
-        raise UserError(
-            f"--address {address} requires the executor ray, but the executor is local; "
-            "leave out --address, or give --executor ray"
-        )
-    if address is None and job.spec.execution.executor == "ray":
-        check_cluster(None)  # an explicit address was checked before
 
 
 def run_and_show(

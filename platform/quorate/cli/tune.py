@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_format
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,9 +10,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from quorate.cli.clock import began
-from quorate.cli.console import make_console
+from quorate.cli.console import end_interrupted, make_console
 from quorate.cli.member_arguments import JobArgument, MemberArgument, SetOption
-from quorate.cli.options import HubOption, JsonOption, RunsOption, check_cluster, store_uri
+from quorate.cli.options import (
+    HubOption,
+    JsonOption,
+    RunsOption,
+    StoreOption,
+    check_cluster,
+    check_executor,
+    overrides_of,
+    store_uri,
+)
 
 if TYPE_CHECKING:
     from quorate.runs.folder import RunFolder
@@ -51,10 +59,7 @@ def tune(
     address: Annotated[
         str | None, typer.Option(help="Address of a Ray cluster. Default: start Ray on this machine.")
     ] = None,
-    store: Annotated[
-        str | None,
-        typer.Option(metavar="URI", help="The store of finished work. Default: QUORATE_STORE, or .quorate/store."),
-    ] = None,
+    store: StoreOption = None,
     runs_at: RunsOption = None,
     hub: HubOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors and the result.")] = False,
@@ -72,11 +77,7 @@ def tune(
     stop.install()
     given = {"trials": trials, "method": method, "scheduler": scheduler, "ensemble": ensemble}
     job = _load(job_file, member, given, override or [], executor, budget, hub, resume=resume)
-    if address is not None and job.spec.execution.executor == "local":
-        raise UserError(
-            f"--address {address} requires the executor ray, but the executor is local; leave out --address, or give "
-            "--executor ray"
-        )
+    check_executor(job, address)
     if emit is not None and not emit.absolute().parent.is_dir():
         raise UserError(f"--emit {emit}: the folder {emit.absolute().parent} does not exist")
     if emit is not None and emit.resolve() == job_file.resolve():
@@ -93,12 +94,7 @@ def tune(
         options = Options(open_store(store or store_uri()), place, job.spec.execution.executor, address, since)
         record, folder = run_search(job, member, options, console=said, stop=stop, errors=errors)
     except Interrupted as interrupted:
-        errors.print(
-            f"interrupted ({interrupted}); finished trials and checkpoints are kept; run the same command to continue",
-            highlight=False,
-        )
-        errors.file.flush()
-        sys.exit(128 + interrupted.signum)
+        end_interrupted(errors, interrupted, kept="finished trials and checkpoints")
     except JobFailed as failure:
         errors.print(f"the search failed: {failure}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
@@ -124,18 +120,14 @@ def _load(
     resume: bool,
 ) -> Job:
     """The job, whose member has the `search` section of the file, of the newest run, and of the options."""
-    from quorate.errors import UserError
-    from quorate.registry import did_you_mean
+    from quorate.errors import no_member
     from quorate.spec import load_job
     from quorate.spec.file import Override, read
 
     tree = read(job_file, overrides).tree
     members = tree.get("members")
     if isinstance(members, dict) and member not in members:
-        names = [str(name) for name in members]
-        raise UserError(
-            f"the job has no member {member!r}{did_you_mean(member, names)} (its members: {', '.join(names)})"
-        )
+        raise no_member(member, [str(name) for name in members])
     place = f"members.{member}"
     added = [Override(text) for text in overrides]
     own = members.get(member) if isinstance(members, dict) else None
@@ -149,14 +141,7 @@ def _load(
     for name, value in given.items():
         if value is not None:
             added.append(Override(f"{place}.search.{name}={json_format.dumps(value)}", f"--{name} {value}"))
-    for option, key, value in (
-        ("executor", "execution.executor", executor),
-        ("budget", "execution.budget", budget),
-        ("hub", "execution.hub", hub),
-    ):
-        if value is not None:
-            added.append(Override(f"{key}={json_format.dumps(value)}", f"--{option} {value}"))
-    return load_job(job_file, added)
+    return load_job(job_file, [*added, *overrides_of({"executor": executor, "budget": budget, "hub": hub})])
 
 
 def _settings(job: str, member: str) -> object:

@@ -8,12 +8,11 @@ import numpy as np
 
 from quorate.data.dataset import Dataset, Rows
 from quorate.data.folds import Fold, Folds
-from quorate.errors import UserError
+from quorate.errors import no_member
 from quorate.execution.workplace import Workplace
 from quorate.job.planning import plan_job
 from quorate.plan.opening import open_data
 from quorate.plan.tasks import FitTask, JobData
-from quorate.registry import did_you_mean
 from quorate.spec import ExecutionSpec, Job
 
 
@@ -35,11 +34,8 @@ class FirstFold:
 
 def open_subject(job: Job, member: str, place: Workplace) -> FirstFold:
     """The member of a job by its name; raises `UserError` if it does not exist or cannot be planned for `place`."""
-    names = list(job.spec.members)
     if member not in job.spec.members:
-        raise UserError(
-            f"the job has no member {member!r}{did_you_mean(member, names)} (its members: {', '.join(names)})"
-        )
+        raise no_member(member, list(job.spec.members))
     context = replace(open_data(job), test=None, unlabelled=None)
     plan = plan_job(job, context, place)
     task = next(task for task in plan.tasks if task.member == member)
