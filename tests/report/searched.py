@@ -29,7 +29,12 @@ STEPS = ((1, 0.25), (1, 1.0), (3, 1.0))
 
 
 def searched(
-    *, trials: int = 40, stopped: bool = True, ended: str = "all trials have begun", metric: str = "nll", **changes: Any
+    *,
+    trials: int = 40,
+    stopped: bool = True,
+    ended: str = "the search had all trials",
+    metric: str = "nll",
+    **changes: Any,
 ) -> SearchRecord:
     """A search of a network whose loss depends on its learning rate only; every third trial is stopped."""
     generator = random.Random(0)

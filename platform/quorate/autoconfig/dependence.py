@@ -66,7 +66,7 @@ def _groups(frame: pd.DataFrame, columns: Sequence[ColumnFacts]) -> Iterator[Spl
 
 
 def _copies(frame: pd.DataFrame, columns: Sequence[ColumnFacts], copies: int) -> Iterator[SplitHint]:
-    """Repeated rows, if a column has so many different values that equal rows are unlikely to be a coincidence."""
+    """Repeated rows, unless all columns have few values, so that equal rows can be a coincidence."""
     different = len(frame) - copies
     varied = any(2 * column.distinct > different for column in columns if not column.ignore)
     if copies >= COPIES * len(frame) and varied:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from rich.console import Console
 
@@ -80,15 +81,18 @@ class SearchRecorder:
             best=best.loss if best is not None else None,
         )
 
+    @cached_property
+    def _parameters(self) -> tuple[Parameter, ...]:
+        return parameters_of(space_of(self.job.spec.members[self.member]))
+
     def write(self) -> SearchRecord:
-        given = self.job.spec.members[self.member]
         record = SearchRecord(
             run=self.folder.name,
             job=self.job.spec.name,
             member=self.member,
-            kind=given.kind,
+            kind=self.job.spec.members[self.member].kind,
             settings=self.spec.model_dump(mode="json"),
-            parameters=_recorded(parameters_of(space_of(given))),
+            parameters=_recorded(self._parameters),
             metric=self.spec.metric,
             folds=self.folds,
             steps=tuple((step.folds, step.part) for step in self.steps),
@@ -101,8 +105,7 @@ class SearchRecorder:
         return record
 
     def _trial(self, trial: Trial) -> TrialRecord:
-        given = self.job.spec.members[self.member]
-        parameters = parameters_of(space_of(given))
+        parameters = self._parameters
         values = values_in(trial.params, parameters) if trial.params is not None else dict(trial.point or {})
         ends = [end for end in trial.ends.values() if end.valid is not None]
         ended = self._ends.get(trial.number)

@@ -26,7 +26,6 @@ from quorate.job.training import Trainer
 from quorate.plan.identity import derive_seed, digest, identity_of
 from quorate.plan.opening import open_data
 from quorate.plan.tasks import FeatureTask, FitTask, JobData, Plan
-from quorate.registry import did_you_mean
 from quorate.report.progress import Screen
 from quorate.report.search_report import write_search_report
 from quorate.results.results import Results
@@ -38,7 +37,7 @@ from quorate.search.first_trials import candidate_of, first_trials
 from quorate.search.ladder import Step, steps_of
 from quorate.search.recorder import SearchRecorder
 from quorate.search.scores import OofScore
-from quorate.search.search import Search
+from quorate.search.search import Candidate, Search
 from quorate.search.training import TrialFeed
 from quorate.spec import Job, MemberParams, QuorumSpec
 from quorate.spec.configuration import space_of, values_in
@@ -59,7 +58,8 @@ def run_search(
     Raises `UserError` for input that cannot be used, and `Interrupted` if a signal stopped the search. Finished trials
     are kept, and a search that starts again reuses them.
     """
-    started, spec = time.monotonic(), search_of(job, member)
+    started, spec = time.monotonic(), job.spec.members[member].search
+    assert spec is not None, "the command adds it"
     written = job.spec.members[member].model_copy(update={"search": None, "copies": 1, "vary": {}})
     alone = _alone(job, member, written)
     seconds = job.spec.execution.budget
@@ -112,18 +112,6 @@ def run_search(
                 metric=f"oof_{spec.metric}",
             )
             return final, folder
-
-
-def search_of(job: Job, member: str) -> SearchSpec:
-    """The search of a member; raises `UserError` if the job has no such member, or it has no search."""
-    names = list(job.spec.members)
-    if member not in names:
-        raise UserError(
-            f"the job has no member {member!r}{did_you_mean(member, names)} (its members: {', '.join(names)})"
-        )
-    found: SearchSpec | None = job.spec.members[member].search
-    assert found is not None, "the command adds it"
-    return found
 
 
 def _alone(job: Job, member: str, params: MemberParams) -> Job:
@@ -189,16 +177,18 @@ def _open(
         steps = steps_of(spec, written, len(data.folds))
     except ValueError as error:
         raise UserError(f"members.{member}.search.over: {error}") from None
-    first = first_trials(
-        member, written, parameters, data, trials=spec.trials, portfolio=spec.portfolio and spec.method != "grid"
-    )
-    first = first if spec.portfolio else []
+    first = list[Candidate]()
+    if spec.portfolio:
+        first = first_trials(member, written, parameters, data, trials=spec.trials, portfolio=spec.method != "grid")
     own = derive_seed(seed, member, "search")
     known = [one.point for one in first if one.point is not None]
-    plans.describe = lambda name, params: (
-        {one.path: value for one in parameters if (value := values_in(params, parameters).get(one.name)) is not None},
-        {"quorate.search.method": spec.method},
-    )
+
+    def describe(name: str, params: MemberParams) -> tuple[Mapping[str, Any], Mapping[str, str]]:
+        values = values_in(params, parameters)
+        known = {one.path: values[one.name] for one in parameters if values.get(one.name) is not None}
+        return known, {"quorate.search.method": spec.method}
+
+    plans.describe = describe
     search = Search(
         trials=spec.trials + (len(first) if spec.method == "grid" else 0),
         parallel=spec.parallel,

@@ -121,7 +121,7 @@ class Search:
         """Begin trials until as many are at work as may be."""
         while len(self._due) < self._parallel and not self.ended:
             if len(self.trials) == self._most:
-                self.ended = f"all {self._most} trials have begun"
+                self.ended = f"the search had all {self._most} trials"
             elif (trial := self._next()) is not None:
                 self._begin(trial)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -62,9 +63,9 @@ def open_suggester(spec: SearchSpec, space: Space, *, first: Sequence[Point], se
         if spec.method in ("sobol", "gp"):
             sampler = _sampler(spec, seed=seed)
             searcher = OptunaSearch(metric=_LOSS, mode="min", points_to_evaluate=whole, sampler=sampler)
+            searcher.set_search_properties(_LOSS, "min", _domains(searched))
         else:
-            searcher = _other(spec.method, first=whole, seed=seed)
-        searcher.set_search_properties(_LOSS, "min", _domains(searched))
+            searcher = _other(spec.method, _domains(searched), first=whole, seed=seed)
     return _TuneSuggester(searcher, parameters)
 
 
@@ -86,16 +87,19 @@ def _sampler(spec: SearchSpec, *, seed: int) -> optuna.samplers.BaseSampler:
             )
 
 
-def _other(method: str, *, first: Sequence[Mapping[str, Any]], seed: int) -> Searcher:
-    """A searcher of Ray Tune by its name; it gets what its arguments accept."""
+def _other(method: str, domains: Mapping[str, Any], *, first: Sequence[Mapping[str, Any]], seed: int) -> Searcher:
+    """A searcher of Ray Tune by its name; it gets what its arguments accept. Raises `UserError` if its package is not
+    installed, or if it does not take such a space."""
     state = seed % 2**32
     given = {"metric": _LOSS, "mode": "min", "points_to_evaluate": list(first) or None}
     seeds = {"seed": state, "random_state": state, "random_state_seed": state}
     try:
-        return create_searcher(method, **given, **seeds)
-    except (AssertionError, ImportError) as error:
+        searcher = create_searcher(method, **given, **seeds)
+        searcher.set_search_properties(_LOSS, "min", dict(domains))
+    except (AssertionError, ImportError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else repr(error)
         raise UserError(f"method: {method} cannot be used: {reason}") from None
+    return searcher
 
 
 class _TuneSuggester:
@@ -157,18 +161,25 @@ def _encoded(parameters: Sequence[Parameter], point: Point) -> dict[str, Any]:
 
 def _decoded(parameters: Sequence[Parameter], found: Mapping[str, Any]) -> dict[str, Any]:
     """The values of the parameters that apply, and those of the parameters that have one value only."""
+
+    def value(name: str, dimension: Interval | Choice) -> Any:
+        if isinstance(dimension, Interval):
+            return dimension.rounded(found[name])
+        return dimension.values[int(found[name])]
+
+    return _point(parameters, value)
+
+
+def _point(parameters: Sequence[Parameter], value: Callable[[str, Interval | Choice], Any]) -> dict[str, Any]:
+    """The point whose values `value` gives, by the short names; it is asked only where there is more than one."""
     point: dict[str, Any] = {}
     position = 0
     for one in parameters:
         alone = len(one.dimension.ends) == 1
         name = _name(position)
         position += not alone
-        if not one.applies(point):
-            continue
-        if isinstance(one.dimension, Interval):
-            point[one.name] = one.dimension.rounded(found[name])
-        else:
-            point[one.name] = one.dimension.values[0 if alone else int(found[name])]
+        if one.applies(point):
+            point[one.name] = one.dimension.ends[0] if alone else value(name, one.dimension)
     return point
 
 
@@ -181,30 +192,17 @@ def _conditional(parameters: Sequence[Parameter]) -> Callable[[optuna.Trial], No
     """The space as a function that asks Optuna only for the parameters that apply."""
 
     def suggest(trial: optuna.Trial) -> None:
-        point: dict[str, Any] = {}
-        position = 0
-        for one in parameters:
-            alone = len(one.dimension.ends) == 1
-            name = _name(position)
-            position += not alone
-            if not one.applies(point):
-                continue
-            if isinstance(one.dimension, Interval):
-                point[one.name] = _asked(trial, name, one.dimension)
-            elif alone:
-                point[one.name] = one.dimension.values[0]
-            else:
-                point[one.name] = one.dimension.values[
-                    trial.suggest_categorical(name, range(len(one.dimension.values)))
-                ]
+        _point(parameters, partial(_asked, trial))
 
     return suggest
 
 
-def _asked(trial: optuna.Trial, name: str, interval: Interval) -> float:
-    if interval.whole:
-        return trial.suggest_int(name, int(interval.low), int(interval.high), log=interval.log)
-    return trial.suggest_float(name, interval.low, interval.high, log=interval.log)
+def _asked(trial: optuna.Trial, name: str, dimension: Interval | Choice) -> Any:
+    if isinstance(dimension, Choice):
+        return dimension.values[trial.suggest_categorical(name, range(len(dimension.values)))]
+    if dimension.whole:
+        return trial.suggest_int(name, int(dimension.low), int(dimension.high), log=dimension.log)
+    return trial.suggest_float(name, dimension.low, dimension.high, log=dimension.log)
 
 
 def _domains(parameters: Sequence[Parameter]) -> dict[str, Any]:
