@@ -16,9 +16,9 @@ PACKAGE = Path(__file__).parents[1] / "platform" / "quorate"
 WRITERS = ("cli", "compress", "report", "scoring", "diagnostics", "bundle", "runs", "job/final_files.py")
 """Where figures are written."""
 TEXTS_ONLY = {
+    "cli/options.py",
     "cli/runs.py",
     "cli/schema.py",
-    "cli/train.py",
     "cli/tune.py",
     "compress/distillation.py",
     "scoring/uncertainty.py",
