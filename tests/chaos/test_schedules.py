@@ -11,7 +11,7 @@ from tests.chaos.faults import FAULTS
 from tests.chaos.jobs import SHORT_JOB, SHORT_JOB_SECONDS
 from tests.chaos.schedule import draw
 
-SEEDS, ENOUGH = range(1, 9), 4
+SEEDS, ENOUGH = range(1, 9), 2
 """Seeds of the schedules, and the number of faults after which no further schedule runs: ten schedules take five
 minutes on two cores, and continuous integration has twenty minutes for everything. Whether a job ends before its fault
 is injected depends on the speed of the machine."""
