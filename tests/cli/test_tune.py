@@ -15,8 +15,9 @@ import pytest
 import yaml
 from tests.report.finished import Parsed
 
-from quorate.execution import stream
+from quorate.execution import local, stream
 from quorate.execution.attempt import FitAttempt
+from quorate.execution.local import LocalExecutor
 from quorate.report.run_report import REPORT
 from quorate.runs.folder import RunFolder
 from quorate.runs.search_record import NAME, SearchRecord
@@ -190,7 +191,16 @@ def test_a_member_without_a_search_is_searched_with_the_space_of_its_kind(quorat
     assert record["trials"][0]["values"] == {"neighbours": 15, "votes": "distance"}
 
 
-def test_a_job_searches_its_members_first_and_trains_the_chosen_trials_no_more(quorate_in, tmp_path, trained):
+def test_a_job_searches_its_members_first_and_trains_the_chosen_trials_no_more(
+    quorate_in, tmp_path, trained, monkeypatch
+):
+    opened: list[LocalExecutor] = []
+
+    def counted() -> LocalExecutor:
+        opened.append(LocalExecutor())
+        return opened[-1]
+
+    monkeypatch.setattr(local, "LocalExecutor", counted)
     bayes, knn = JOB["members"]["bayes"], {"kind": "knn", "search": {"trials": 4, "ensemble": 2}}
     write_job(tmp_path, members={"bayes": bayes, "knn": knn, "logistic": "logistic"})
 
@@ -203,6 +213,7 @@ def test_a_job_searches_its_members_first_and_trains_the_chosen_trials_no_more(q
     (board,) = (json.loads(path.read_text()) for path in (tmp_path / "runs").glob("*/leaderboard.json"))
     assert {row["name"] for row in board["members"]} == {records["bayes"].best.name, *greedy.trials, "logistic"}
     assert board["tasks"]["trained"] == 3, "the logistic regression alone"
+    assert len(opened) == 1, "the searches and the job share an executor"
 
 
 MISTAKES = {

@@ -53,22 +53,28 @@ class Options:
     """A local Ray that is already being started; by default Ray is started when the first task needs it."""
     pictures: bool = True
     """Whether to draw the plots and write the report; false if the run folder is removed afterwards."""
+    place: Workplace | None = None
+    """The workplace of a job and its searches, which use it one after another; by default each opens its own."""
 
 
-def workplace_of(job: Job, options: Options, console: Console, stop: StopRequest, *, urgent: bool) -> Workplace:
+def workplace_of(
+    job: Job, options: Options, console: Console, stop: StopRequest
+) -> AbstractContextManager[Workplace]:
     """The workplace of the job; a signal stops the work that runs there."""
+    if options.place is not None:
+        return nullcontext(options.place)
 
     def opened(executor: Executor | None) -> None:
         stop.install()  # Ray has replaced the signal handlers
 
-    wait, say = job.spec.execution.wait_for_nodes, partial(say_note, console)
+    spec = job.spec.execution
     return Workplace(
         options.executor,
         options.address,
         opened,
-        urgent=urgent,
-        wait_for_nodes=wait,
-        say=say,
+        urgent=spec.budget is not None,
+        wait_for_nodes=spec.wait_for_nodes,
+        say=partial(say_note, console),
         starting=options.starting,
     )
 

@@ -62,7 +62,7 @@ def run_job(
     closing = ClosingTime(budget)
     with (
         hub_asked(job.spec.execution.hub),
-        workplace_of(job, options, console, stop, urgent=budget is not None) as place,
+        workplace_of(job, options, console, stop) as place,
         decoder_of(place, options.store, console) as decoder,
     ):
         rows = open_data(job, partial(say_note, console), data, decoder)

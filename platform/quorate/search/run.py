@@ -66,7 +66,7 @@ def run_search(
     budget = Budget(seconds, options.began or started, reserve=_CLOSING_SECONDS) if seconds is not None else None
     with (
         hub_asked(job.spec.execution.hub),
-        workplace_of(alone, options, console, stop, urgent=budget is not None) as place,
+        workplace_of(alone, options, console, stop) as place,
         decoder_of(place, options.store, console) as decoder,
     ):
         data = replace(open_data(alone, partial(say_note, console), None, decoder), test=None)
