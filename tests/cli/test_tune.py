@@ -223,6 +223,13 @@ MISTAKES = {
         ("bayes", "--scheduler", "asha", "--set", "members.bayes.search.over=epochs"),
         "members.bayes.search.over: over: epochs needs a member with epochs, but naive_bayes has none; write over: fol",
     ),
+    "no member for these data": (
+        (
+            *("net", "--set", "members.net.search.portfolio=false"),
+            *("--set", "members.net.search.space={lr: log_uniform(1e-3, 1), arch: {tabm: null}}"),
+        ),
+        "none of the first 20 suggested members can be trained on these data, for example: arch tabm does not accept",
+    ),
     "emit": (("net", "--emit", "nowhere/best.yaml"), "--emit nowhere/best.yaml: the folder"),
     "the job file": (("net", "--emit", "job.yaml"), "--emit job.yaml would overwrite the job file of the search; give"),
     "nothing to resume": (("net", "--resume"), "there is no search of net in"),
@@ -231,7 +238,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_refused_before_anything_is_trained(quorate_in, tmp_path, trained, name):
+def test_a_mistake_is_refused_before_there_is_a_run(quorate_in, tmp_path, trained, name):
     write_job(tmp_path)
     arguments, message = MISTAKES[name]
 
@@ -239,6 +246,7 @@ def test_a_mistake_is_refused_before_anything_is_trained(quorate_in, tmp_path, t
 
     assert code == 2 and message in err
     assert trained == []
+    assert not list((tmp_path / "runs").glob("*")), "there is no run of it"
 
 
 def test_resume_uses_the_settings_of_the_newest_search(quorate_in, tmp_path, trained):

@@ -57,9 +57,7 @@ class Options:
     """The workplace of a job and its searches, which use it one after another; by default each opens its own."""
 
 
-def workplace_of(
-    job: Job, options: Options, console: Console, stop: StopRequest
-) -> AbstractContextManager[Workplace]:
+def workplace_of(job: Job, options: Options, console: Console, stop: StopRequest) -> AbstractContextManager[Workplace]:
     """The workplace of the job; a signal stops the work that runs there."""
     if options.place is not None:
         return nullcontext(options.place)

@@ -14,7 +14,7 @@ from quorate.registry import MEMBERS, InvalidParams
 from quorate.search.search import Candidate
 from quorate.search.trial import trial_name
 from quorate.spec import MemberParams
-from quorate.spec.configuration import configured, point_of, problem_of
+from quorate.spec.configuration import PLACE, configured, point_of, problem_of
 from quorate.spec.space import Parameter, Point
 
 WRITTEN = "written"
@@ -54,8 +54,9 @@ def _entries(
 ) -> Iterator[tuple[PortfolioEntry, MemberParams]]:
     """The entries that this member could be, with all that they leave open as it is written.
 
-    A network keeps its number of epochs and its architecture, unless the architecture is searched. A learning rate
-    comes with the optimizer that it is meant for. Entries that contradict the member as written are left out.
+    An entry of another kind keeps what says where the member trains (`PLACE`). A network keeps its number of epochs and
+    its architecture, unless the architecture is searched. A learning rate comes with its optimizer. Entries that
+    contradict the member as written are left out.
     """
     signature, rows = data.train.signature, len(data.folds[0].train)
     kinds = {kind for one in parameters if one.path == "kind" for kind in one.dimension.ends} or {base.kind}
@@ -64,20 +65,20 @@ def _entries(
         given = dict(entry.member(kind_of_data(signature), rows))
         if given["kind"] not in kinds:
             continue
-        if given["kind"] == base.kind:
-            written = base.model_dump(exclude_unset=True)
-            if isinstance(base, NetParams):
-                arch = given["arch"] if isinstance(given["arch"], str) else given["arch"]["kind"]
-                if "arch" not in searched:
-                    if arch != base.arch.kind:
-                        continue
-                    given["arch"] = written["arch"]
-                given |= {"epochs": base.epochs, "batch_size": written.get("batch_size", given.get("batch_size", 64))}
-                if "lr" in given:
-                    written.pop("optimizer", None)
-            given = {**written, **given}
+        written = base.model_dump(exclude_unset=True)
+        if given["kind"] != base.kind:
+            written = {name: value for name, value in written.items() if name in PLACE}
+        elif isinstance(base, NetParams):
+            arch = given["arch"] if isinstance(given["arch"], str) else given["arch"]["kind"]
+            if "arch" not in searched:
+                if arch != base.arch.kind:
+                    continue
+                given["arch"] = written["arch"]
+            given |= {"epochs": base.epochs, "batch_size": written.get("batch_size", given.get("batch_size", 64))}
+            if "lr" in given:
+                written.pop("optimizer", None)
         try:
-            params = MEMBERS.get(given["kind"]).Params.model_validate(given)
+            params = MEMBERS.get(given["kind"]).Params.model_validate({**written, **given})
         except (ValidationError, InvalidParams):
             continue  # such as another schedule than that of snapshots
         yield entry, params

@@ -33,9 +33,9 @@ class TrialFeed:
         self.status = status
         self._new: dict[str, Unit] = {}
 
-    def begin(self) -> list[Unit]:
-        """The tasks of the first trials that are not in the store."""
-        self._follow(self._search.begin())
+    def begin(self, first: Orders) -> list[Unit]:
+        """The tasks of the first trials that are not in the store; `first` is what the search begins with."""
+        self._follow(first)
         return self.take()
 
     def on(self, event: Event) -> None:
