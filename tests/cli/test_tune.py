@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -291,33 +286,3 @@ def test_a_search_that_completes_no_trial_says_why(quorate_in, tmp_path):
     assert "the search failed: no trial is complete (out of time" in out
     assert "raise the budget, or lower the number of folds or epochs" in out
     assert not (tmp_path / "best.yaml").exists()
-
-
-@pytest.mark.system
-def test_a_killed_search_goes_on_with_the_same_trials_and_repeats_no_finished_fit(tmp_path):
-    slow = {**JOB["members"]["net"], "epochs": 60, "arch": {"kind": "mlp", "hidden": [64]}}
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    for folder in (whole, killed):
-        folder.mkdir()
-        write_job(folder, members={"net": slow}, execution={"executor": "local", "checkpoint_seconds": 0})
-    command = [sys.executable, "-m", "quorate", "tune", "job.yaml", "net"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run(command, cwd=whole, env=environment, check=True, capture_output=True)
-
-    process = subprocess.Popen(command, cwd=killed, env=environment, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    lines = 0
-    for line in process.stdout:  # until some fits have been stored
-        lines += line.startswith("[")
-        if lines == 5:
-            break
-    time.sleep(0.3)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
-    done = subprocess.run(command, cwd=killed, env=environment, check=True, capture_output=True, text=True)
-
-    first, again = searches(whole)[-1], searches(killed)[-1]
-    assert told(again) == told(first), "the same trials in the same order, with the same results"
-    assert any(one.reused for one in again.trials)
-    assert "reused" in done.stdout

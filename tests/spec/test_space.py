@@ -58,6 +58,7 @@ WRONG = {
         "space.schedule: at stp: unknown schedule 'stp'; did you mean 'step'?",
     ),
     "unknown distribution": ("space: {lr: 'loguniform(1, 2)'}", "did you mean 'log_uniform'? (choose from uniform,"),
+    "parenthesis": ("space: {arch.width: 'int(1, 2'}", "int(1, 2: the closing parenthesis is missing"),
     "another search": ("space: {search.trials: [1, 2]}", "search does not change what is trained; remove it from the"),
     "two names": (
         "space: {lr: [0.1, 0.2], learning_rate: [0.3, 0.4]}",

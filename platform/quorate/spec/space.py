@@ -206,6 +206,8 @@ def parse_dimension(value: object) -> Interval | Choice:
         return _choice(list(value), shown=json.dumps(value))
     call = _FORM.fullmatch(value.strip()) if isinstance(value, str) else None
     if call is None:
+        if isinstance(value, str) and value.partition("(")[0].strip() in (*_INTERVALS, "choice") and "(" in value:
+            raise ValueError(f"{value}: the closing parenthesis is missing")
         return Choice((value,))
     name, inside = call[1], call[2]
     if name == "choice":
