@@ -221,7 +221,7 @@ MISTAKES = {
     "no member for these data": (
         (
             *("net", "--set", "members.net.search.portfolio=false"),
-            *("--set", "members.net.search.space={lr: log_uniform(1e-3, 1), arch: {tabm: null}}"),
+            *("--set", "members.net.search.space={lr: 'log_uniform(1e-3, 1)', arch: {tabm: null}}"),
         ),
         "none of the first 20 suggested members can be trained on these data, for example: arch tabm does not accept",
     ),

@@ -14,8 +14,9 @@ from quorate.errors import UserError
 from quorate.plan.tasks import FitTask
 from quorate.registry import MEMBERS
 from quorate.search.ladder import Step, steps_of
+from quorate.search.proposals import Candidate, Proposals
 from quorate.search.schedulers import open_scheduler
-from quorate.search.search import Candidate, Search
+from quorate.search.search import Search
 from quorate.search.searchers import open_suggester
 from quorate.search.trial import FitEnd, trial_name
 from quorate.spec.configuration import configured
@@ -49,10 +50,8 @@ def a_search(*, first: list[Candidate] | None = None, plan=None, space=SPACE, se
         trials=asked.trials,
         parallel=asked.parallel,
         steps=steps,
-        first=first or [],
-        suggester=open_suggester(asked, space, first=known, seed=seed),
+        proposals=Proposals(first or [], open_suggester(asked, space, first=known, seed=seed), candidate),
         scheduler=open_scheduler(asked, len(steps), seed=seed),
-        candidate=candidate,
         plan=plan or fits,
         score=score,
     )

@@ -11,7 +11,7 @@ from quorate.plan.identity import digest, identity_of
 from quorate.plan.portfolio import PortfolioEntry, kind_of_data, portfolio
 from quorate.plan.tasks import JobData
 from quorate.registry import MEMBERS, InvalidParams
-from quorate.search.search import Candidate
+from quorate.search.proposals import Candidate
 from quorate.search.trial import trial_name
 from quorate.spec import MemberParams
 from quorate.spec.configuration import PLACE, configured, point_of, problem_of

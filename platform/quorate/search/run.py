@@ -35,9 +35,10 @@ from quorate.search.closing import ClosingReserve
 from quorate.search.first_trials import candidate_of, first_trials
 from quorate.search.ladder import Step, steps_of
 from quorate.search.plans import TrialPlans, job_of_member
+from quorate.search.proposals import Candidate, Proposals
 from quorate.search.recorder import SearchRecorder
 from quorate.search.scores import OofScore
-from quorate.search.search import Candidate, Search
+from quorate.search.search import Search
 from quorate.search.training import TrialFeed
 from quorate.search.trial import Trial
 from quorate.spec import Job, MemberParams
@@ -155,14 +156,13 @@ def _open(
         first = first_trials(member, written, parameters, data, trials=spec.trials, portfolio=spec.method != "grid")
     own = derive_seed(seed, member, "search")
     known = [one.point for one in first if one.point is not None]
+    suggester = open_suggester(spec, space, first=known, seed=own)
     search = Search(
         trials=spec.trials + (len(first) if spec.method == "grid" else 0),
         parallel=spec.parallel,
         steps=steps,
-        first=first,
-        suggester=open_suggester(spec, space, first=known, seed=own),
+        proposals=Proposals(first, suggester, partial(candidate_of, member, written, parameters, spec.method)),
         scheduler=open_scheduler(spec, len(steps), seed=own),
-        candidate=lambda point: candidate_of(member, written, parameters, spec.method, point),
         plan=plans,
         score=score,
     )

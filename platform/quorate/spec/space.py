@@ -207,7 +207,7 @@ def parse_dimension(value: object) -> Interval | Choice:
     call = _FORM.fullmatch(value.strip()) if isinstance(value, str) else None
     if call is None:
         if isinstance(value, str) and value.partition("(")[0].strip() in (*_INTERVALS, "choice") and "(" in value:
-            raise ValueError(f"{value}: the closing parenthesis is missing")
+            raise ValueError(f"{value}: the closing parenthesis is missing; in braces, put the whole value in quotes")
         return Choice((value,))
     name, inside = call[1], call[2]
     if name == "choice":
