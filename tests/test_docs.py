@@ -35,6 +35,7 @@ from quorate.members.backbone import Backbone
 from quorate.members.base import load_member
 from quorate.members.best_backbones import BestBackbones, JoinedBackbones
 from quorate.members.boosting import BoostingParams
+from quorate.members.earlier_epochs import Earlier, EarlierEpochs
 from quorate.members.forest import ForestParams
 from quorate.members.learner import LearnerParams
 from quorate.plan.opening import open_data
@@ -113,6 +114,8 @@ PARTS: list[type[BaseModel]] = [
     BoostingParams,
     Tta,
     EarlyStopping,
+    Earlier,
+    EarlierEpochs,
     PiecewiseLinear,
     Periodic,
     MomentsParams,

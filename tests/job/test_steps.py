@@ -107,3 +107,36 @@ def test_a_step_is_halved_like_the_whole_fit(plan):
 
     assert halved(until(task, 2)).state_key == halved(task).state_key == halved(task).result_key
     assert halved(until(task, 2)).result_key != until(task, 2).result_key
+
+
+def test_another_fit_begins_with_the_state_that_was_kept_after_a_step(plan, tmp_path):
+    task = replace(task_of(plan, "net"), kept=True)
+    step = until(task, 2)
+    fitted(plan, tmp_path, step)
+    whole, _ = fitted(plan, tmp_path, task)
+    earlier = {"member": "net", "epochs": [{"until": 2, "params": {}}]}
+    params = type(task.params).model_validate({**NET, "earlier": earlier})
+    heir = replace(task, key="heir", params=params, origin=step.key)
+
+    continued, epochs = fitted(plan, tmp_path, heir)
+
+    assert epochs == [3, 4, 5]
+    assert np.array_equal(continued.valid, whole.valid), "its parameters are the same"
+
+
+def test_a_step_without_its_kept_state_is_trained_again(plan, tmp_path):
+    step = until(task_of(plan, "net"), 2)
+    fitted(plan, tmp_path, step)
+
+    _, epochs = fitted(plan, tmp_path, replace(step, kept=True))
+    assert epochs == [], "its checkpoint is that state"
+    _, epochs = fitted(plan, tmp_path, replace(step, kept=True))
+    assert epochs == []
+    fitted(plan, tmp_path, until(task_of(plan, "net"), 4))
+    store = runner_with(tmp_path).store
+    (state,) = [key for key in store.keys("checkpoints") if key != step.state_key]
+    store.drop("checkpoints", state)
+
+    again, epochs = fitted(plan, tmp_path, replace(step, kept=True))
+
+    assert epochs == [1, 2] and not again.reused

@@ -147,10 +147,12 @@ def run_and_show(
     console, said, errors = consoles
     code, before = 0, at_work()
     try:
-        run = run_job
         if any(params.search is not None for params in job.spec.members.values()):
-            from quorate.search.members import run_searched_job as run
-        board = run(job, options, console=said, stop=stop, errors=errors)
+            from quorate.search.members import run_searched_job
+
+            board = run_searched_job(job, options, console=said, stop=stop, errors=errors)
+        else:
+            board = run_job(job, options, console=said, stop=stop, errors=errors)
     except JobFailed as failure:
         errors.print(f"the job failed: {failure}", style="red", markup=False, highlight=False, soft_wrap=True)
         code = 1

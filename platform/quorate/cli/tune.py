@@ -39,7 +39,7 @@ def tune(
     ] = None,
     scheduler: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="When to stop bad trials: none, asha, hyperband, median or wilcoxon."),
+        typer.Option(metavar="NAME", help="When to stop bad trials: none, asha, hyperband, median, wilcoxon or pbt."),
     ] = None,
     ensemble: Annotated[
         int | None, typer.Option(metavar="K", min=2, help="Choose K trials as members, by greedy selection.")

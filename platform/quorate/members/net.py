@@ -20,6 +20,7 @@ from quorate.data.standardize import Standardizer, fit_standardizer
 from quorate.data.table import Table
 from quorate.data.weighting import row_weights
 from quorate.members.base import Member, Proba, member_of, read_header, write_header
+from quorate.members.earlier_epochs import parts_of_training
 from quorate.members.net_average import average_network
 from quorate.members.net_params import NetParams, check_classes, expected_shape
 from quorate.members.net_planning import net_numerics, pretraining_cost, training_cost, training_memory
@@ -102,7 +103,12 @@ class Net(Member):
         return pretraining_cost(params, signature=signature, rows=rows)
 
     def fit(self, train: Dataset, valid: Dataset, context: TaskContext) -> Self:
-        return self._fit(train, valid, context, None)
+        own = self.params
+        for params, part in parts_of_training(own, context):
+            self.params = params
+            self._fit(train, valid, part, None)
+        self.params = own
+        return self
 
     def follow(self, procedure: Procedure, train: Dataset, valid: Dataset, context: TaskContext) -> Self:
         if isinstance(procedure, WeightAverage):

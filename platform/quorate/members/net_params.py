@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import torch
 from pydantic import BeforeValidator, Field, model_validator
@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from quorate.data.signature import ImageSignature, Signature
 from quorate.data.standardize import Scheme, check_scheme
 from quorate.data.weighting import WeightingParams
+from quorate.members.earlier_epochs import CHANGEABLE, Earlier, check_earlier, continuing
 from quorate.members.starting_point import check_head, check_weights, count_stages, least_size
 from quorate.registry import ARCHS, INITIALIZATIONS, OPTIMIZERS, PRETRAININGS, SCHEDULES, KindParams, kind_of
 from quorate.registry.own_code import OwnCodeError
@@ -131,6 +132,8 @@ class NetParams(WeightingParams):
     """First learn from images without their labels; see the pretrainings below."""
     finetune: Finetune | None = None
     """How the initial weights are fine-tuned; by default all parts are trained alike. See below."""
+    earlier: Earlier | None = None
+    """Other parameters in the first epochs; population based training writes them. See below."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto` uses bfloat16 for training if the hardware is faster with it; predictions use float32."""
     workers: Workers = 1
@@ -151,6 +154,10 @@ class NetParams(WeightingParams):
     @property
     def stopping_metric(self) -> str | None:
         return self.early_stopping.metric if self.early_stopping is not None else None
+
+    @property
+    def began_as(self) -> str | None:
+        return self.earlier.member if self.earlier is not None else None
 
     @property
     def pretraining(self) -> KindParams | None:
@@ -218,6 +225,18 @@ class NetParams(WeightingParams):
             raise ValueError(
                 f"weights: hub needs a timm or torchvision architecture, and {self.arch.kind!r} is neither"
             )
+        return self
+
+    def can_change(self, path: str) -> bool:
+        return path.partition(".")[0] in CHANGEABLE and path != "optimizer"  # another kind has other moments
+
+    def continuing(self, other: Self, *, member: str, until: int) -> Self:
+        return continuing(self, other, member=member, until=until)
+
+    @model_validator(mode="after")
+    def _was_another_network_before(self) -> NetParams:
+        if self.earlier is not None:
+            check_earlier(self, self.earlier)
         return self
 
     @model_validator(mode="after")

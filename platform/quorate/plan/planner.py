@@ -133,7 +133,7 @@ def _tasks(
         label = _label(spec, name, copy)
         for fold, fold_hash in folds.items():
             seed, numerics = (
-                derive_seed(spec.seed, name, copy, fold),
+                derive_seed(spec.seed, resolved.params.began_as or name, copy, fold),
                 replace(resolved.placement.numerics[fold], pack=pack),
             )
             decides = {

@@ -105,6 +105,10 @@ class FitTask:
     """The epoch after which it ends with the result so far; None for the whole fit. See `plan.steps`."""
     whole: str = ""
     """With `until`, the key of the whole fit, whose checkpoints are shared."""
+    origin: str = ""
+    """The key of a task with `until` whose last state it begins with; empty if it begins with a new model."""
+    kept: bool = False
+    """With `until`, whether its last state is kept, so that other tasks can begin with it."""
 
     @property
     def all(self) -> tuple[FitTask, ...]:

@@ -19,13 +19,14 @@ from quorate.execution.content import Content, SpooledFile, WrittenBlob
 from quorate.execution.events import Checkpointed, Featured, Fitted, Predicted
 from quorate.members.base import Proba
 from quorate.plan.half_batch import on_accelerator_with_half_batch
-from quorate.plan.identity import predict_key
+from quorate.plan.identity import digest, predict_key
 from quorate.plan.tasks import FeatureTask, FitTask, PredictTask
 from quorate.registry import MEMBERS
 from quorate.results.destination import StoreDestination, destination_in
 from quorate.results.records import CheckpointRecord, FeatureRecord, FitRecord, PredictionRecord
 from quorate.store import Damaged, Store
 from quorate.training.context import MemoryUse
+from quorate.training.state import pack_state, unpack_state
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Results:
 
     def _find(self, task: FitTask) -> Fit | None:
         saved = self._store.use(FitRecord.space, task.result_key)
-        if saved is None:
+        if saved is None or (_keeps_state(task) and self._last_state(task.key) is None):
             return None
         try:
             record = FitRecord.read(saved)
@@ -170,7 +171,11 @@ class Results:
         self._store.replace(CheckpointRecord.space, taken.task.state_key, record.to_json())
 
     def checkpoint(self, task: FitTask) -> bytes | None:
-        """Return the newest undamaged state of a fit task, or None."""
+        """Return the newest undamaged state of a fit task, or that with which it begins; None without one."""
+        newest = self._newest_state(task)
+        return self._last_state(task.origin) if newest is None and task.origin else newest
+
+    def _newest_state(self, task: FitTask) -> bytes | None:
         saved = self._store.find(CheckpointRecord.space, task.state_key)
         if saved is None:
             return None
@@ -181,7 +186,23 @@ class Results:
             if self._store.find(CheckpointRecord.space, task.state_key) == saved:
                 self._store.set_aside(CheckpointRecord.space, task.state_key)
                 return None
-            return self.checkpoint(task)
+            return self._newest_state(task)
+
+    def _keep_last_state(self, task: FitTask) -> None:
+        """Keep the newest state of a task that has ended; it is copied, because the next one replaces it."""
+        content = self._newest_state(task)
+        if content is not None:
+            blob = self._store.put(pack_state({**unpack_state(content), "task": task.key}))
+            self._store.replace(CheckpointRecord.space, _key_of_state(task.key), CheckpointRecord(state=blob).to_json())
+
+    def _last_state(self, key: str) -> bytes | None:
+        """The state that was kept at the end of the task with this key; None if there is none, or it is damaged."""
+        saved = self._store.use(CheckpointRecord.space, _key_of_state(key))
+        try:
+            return self._store.get(CheckpointRecord.read(saved).state) if saved is not None else None
+        except Damaged:
+            self._store.set_aside(CheckpointRecord.space, _key_of_state(key))
+            return None
 
     def state(self, taken: Checkpointed) -> bytes | None:
         """Return the bytes of a checkpoint; None if a worker has written them and they are damaged."""
@@ -207,6 +228,8 @@ class Results:
     def keep_all(self, done: Fitted, test: Dataset | None) -> Fit:
         """Commit a complete fit task with its predictions for the test rows, if it has them; drop its checkpoint."""
         fit = self.keep(done)
+        if _keeps_state(done.task):
+            self._keep_last_state(done.task)
         if done.task.until is None:
             self.drop_checkpoint(done.task)
         elif len(done.history) < done.task.until and not MEMBERS.get(done.task.kind).views(done.task.params):
@@ -255,6 +278,16 @@ class Results:
         except Damaged:
             self._store.set_aside(FeatureRecord.space, task.key)
             return None
+
+
+def _keeps_state(task: FitTask) -> bool:
+    return task.kept and task.until is not None
+
+
+def _key_of_state(key: str) -> str:
+    """The key of the state at the end of a task; not that of the task, whose checkpoints are collected when it has
+    ended."""
+    return digest(what="last state", task=key)
 
 
 def _bytes(array: NDArray[np.floating[Any]]) -> bytes:

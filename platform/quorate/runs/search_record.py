@@ -66,7 +66,8 @@ class TrialRecord(_Record):
     name: str
     """The name of the member that the trial is."""
     source: str
-    """`written` for the member as written, `portfolio: NAME` for an entry of the portfolio, or the method."""
+    """`written` for the member as written, `portfolio: NAME` for an entry of the portfolio, the method, or `heir: NAME
+    after EPOCHS epochs` for a trial that continues another one."""
     state: TrialStatus
     values: Mapping[str, Any]
     """The values of the parameters of the space that apply, by their paths."""

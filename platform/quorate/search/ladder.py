@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from quorate.spec import MemberParams
 from quorate.spec.search import SearchSpec
+
+_COMPARISONS = 10
+"""Number of comparisons of a population by default (an assumption)."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ def steps_of(spec: SearchSpec, base: MemberParams, folds: int) -> tuple[Step, ..
     whole = Step(folds)
     if spec.scheduler == "none":
         return (whole,)
+    if spec.scheduler == "pbt":
+        return (*_even(spec, base, folds), whole)
     if folds == 1 and base.most_epochs is None:
         raise ValueError(
             f"scheduler: {spec.scheduler} needs several folds or a member with epochs, but the job has one fold and "
@@ -56,6 +62,18 @@ def steps_of(spec: SearchSpec, base: MemberParams, folds: int) -> tuple[Step, ..
         return tuple(Step(folds, part) for part in parts)
     first = by_fold if by_fold[0].folds == 1 else (Step(1), *by_fold)
     return tuple(Step(1, part) for part in parts[:-1]) + first
+
+
+def _even(spec: SearchSpec, base: MemberParams, folds: int) -> Iterator[Step]:
+    """The steps of a population but the last one, which have the same number of epochs."""
+    most = base.most_epochs
+    if most is None or not base.can_change("lr"):
+        raise ValueError(f"scheduler: pbt needs a network, but the member is {base.kind}; choose asha")
+    if most == 1:
+        raise ValueError("scheduler: pbt needs several epochs, but there is one; raise epochs")
+    base.continuing(base, member="member", until=1)
+    for last in range(every := spec.every or max(1, round(most / _COMPARISONS)), most, every):
+        yield Step(folds, last / most)
 
 
 def _ascending(whole: int, reduction: float) -> list[int]:

@@ -35,6 +35,7 @@ from quorate.search.closing import ClosingReserve
 from quorate.search.first_trials import candidate_of, first_trials
 from quorate.search.ladder import Step, steps_of
 from quorate.search.plans import TrialPlans, job_of_member
+from quorate.search.population import Population
 from quorate.search.proposals import Candidate, Proposals
 from quorate.search.recorder import SearchRecorder
 from quorate.search.scores import OofScore
@@ -42,7 +43,7 @@ from quorate.search.search import Search
 from quorate.search.training import TrialFeed
 from quorate.search.trial import Trial
 from quorate.spec import Job, MemberParams
-from quorate.spec.configuration import space_of
+from quorate.spec.configuration import problem_of, space_of
 from quorate.spec.hub_policy import hub_asked
 from quorate.spec.search import SearchSpec
 from quorate.spec.space import parameters_of
@@ -150,19 +151,35 @@ def _open(
     try:
         steps = steps_of(spec, written, len(data.folds))
     except ValueError as error:
-        raise UserError(f"members.{member}.search.over: {error}") from None
+        place = "scheduler" if spec.scheduler == "pbt" else "over"
+        raise UserError(f"members.{member}.search.{place}: {problem_of(error)}") from None
     first = list[Candidate]()
     if spec.portfolio:
         first = first_trials(member, written, parameters, data, trials=spec.trials, portfolio=spec.method != "grid")
     own = derive_seed(seed, member, "search")
     known = [one.point for one in first if one.point is not None]
     suggester = open_suggester(spec, space, first=known, seed=own)
+    proposals = Proposals(first, suggester, partial(candidate_of, member, written, parameters, spec.method))
+    scheduler = open_scheduler(spec, len(steps), seed=own)
+    if spec.scheduler == "pbt":
+        population = Population(
+            member=member,
+            trials=spec.trials,
+            steps=steps,
+            proposals=proposals,
+            scheduler=scheduler,
+            parameters=parameters,
+            plan=plans,
+            score=score,
+            seed=own,
+        )
+        return population, steps
     search = Search(
         trials=spec.trials + (len(first) if spec.method == "grid" else 0),
         parallel=spec.parallel,
         steps=steps,
-        proposals=Proposals(first, suggester, partial(candidate_of, member, written, parameters, spec.method)),
-        scheduler=open_scheduler(spec, len(steps), seed=own),
+        proposals=proposals,
+        scheduler=scheduler,
         plan=plans,
         score=score,
     )
@@ -174,7 +191,7 @@ def _say_slots(
 ) -> None:
     """Say if the workers would wait for each other."""
     most = place.executor().slots(resources)
-    at_once = spec.parallel * steps[0].folds
+    at_once = (spec.trials if spec.scheduler == "pbt" else spec.parallel) * steps[0].folds
     if most > at_once:
         needed = -(-2 * most // steps[0].folds)
         note = (

@@ -28,7 +28,7 @@ _FEWEST = 3
 
 def open_scheduler(spec: SearchSpec, steps: int, *, seed: int) -> Scheduler:
     """The scheduler of a search whose trials have this number of steps."""
-    if spec.scheduler == "none" or steps == 1:
+    if spec.scheduler in ("none", "pbt") or steps == 1:  # a population decides about its trials itself
         return _Nothing()
     if spec.scheduler == "wilcoxon":
         return _Wilcoxon()

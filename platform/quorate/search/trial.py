@@ -51,7 +51,7 @@ class Trial:
     params: MemberParams | None
     """None if its point makes no valid member."""
     source: str
-    """`written`, the name of an entry of the portfolio, or the method that suggested it."""
+    """`written`, the name of an entry of the portfolio, the method that suggested it, or what it continues."""
     point: Point | None
     """Its values in the space; None if it has others."""
     fits: tuple[FitTask, ...] = ()

@@ -155,6 +155,20 @@ class MemberParams(KindParams):
         return None
 
     @property
+    def began_as(self) -> str | None:
+        """The member whose seeds it has; None if they are its own."""
+        return None
+
+    def can_change(self, path: str) -> bool:
+        """Whether a parameter can change while the member trains, so that `continuing` keeps what was learned."""
+        return False
+
+    def continuing(self, other: Self, *, member: str, until: int) -> Self:
+        """This member, but trained as `other` up to an epoch, with the seeds of a member; for kinds whose parameters
+        can change."""
+        raise NotImplementedError(f"the parameters of {self.kind} cannot change during training")
+
+    @property
     def pretraining(self) -> KindParams | None:
         """The pretraining of the member on images without labels; None without pretraining."""
         return None

@@ -22,7 +22,7 @@ def without_defaults(params: BaseModel) -> dict[str, Any]:
     for name, definition in type(params).model_fields.items():
         value, default = getattr(params, name), definition.get_default(call_default_factory=True)
         if name == "kind" or definition.is_required() or value != default:
-            short = _as_written(value, dumped[name])
+            short = as_written(value, dumped[name])
             if name == "kind" or definition.is_required() or short != default:
                 said[name] = short
     return said
@@ -53,15 +53,15 @@ def comparable(recipes: Mapping[str, Sequence[Mapping[str, Any]]]) -> set[str]:
     return {*ALWAYS, *varied, *(key for key, members in said.items() if members > 1)}
 
 
-def _as_written(value: Any, dumped: Any) -> Any:
+def as_written(value: Any, dumped: Any) -> Any:
     """Return a value as a job file writes it; a kind with default parameters is its name."""
     if isinstance(value, BaseModel) and not isinstance(value, RootModel) and isinstance(dumped, dict):
         said = without_defaults(value)
         return said["kind"] if list(said) == ["kind"] else said
     if isinstance(value, Mapping):
-        return {key: _as_written(each, dumped[key]) for key, each in value.items()}
+        return {key: as_written(each, dumped[key]) for key, each in value.items()}
     if isinstance(value, tuple | list):
-        return [_as_written(each, other) for each, other in zip(value, dumped, strict=True)]
+        return [as_written(each, other) for each, other in zip(value, dumped, strict=True)]
     return dumped
 
 

@@ -26,7 +26,7 @@ Method = Literal[
 ]
 """Quorate's names of Optuna's samplers, and the other searchers of Ray Tune by the names that Tune gives them."""
 SearchMetric = Literal["nll", "brier", "accuracy", "balanced_accuracy", "macro_f1", "auc"]
-SearchScheduler = Literal["none", "asha", "hyperband", "median", "wilcoxon"]
+SearchScheduler = Literal["none", "asha", "hyperband", "median", "wilcoxon", "pbt"]
 Rungs = Literal["auto", "epochs", "folds", "both"]
 
 
@@ -45,13 +45,15 @@ class SearchSpec(Spec):
     """What a search optimizes on the out-of-fold predictions: `nll` and `brier` are lowered, the others raised."""
     scheduler: SearchScheduler = "none"
     """When to stop a trial that is worse than others: `asha`, `hyperband` (asynchronous), `median`, or `wilcoxon` (over
-    folds only)."""
+    folds only). `pbt` is population based training of networks."""
     over: Rungs = "auto"
     """Where a scheduler compares trials: after a part of the `epochs`, after a part of the `folds`, or `both` (epochs
     of the first fold, then folds). `auto` uses folds if there are several, else epochs."""
     reduction: float = Field(3, gt=1, le=100)
     """Ratio of the training at one comparison to that at the one before. With `asha` and `hyperband`, one in this
     number of the trials goes on."""
+    every: Annotated[int, Field(ge=1)] | None = None
+    """Number of epochs between two comparisons with `pbt`; by default a tenth of the epochs."""
     parallel: int = Field(4, ge=1, le=10_000)
     """Number of trials at the same time. A suggestion knows the results of all trials but the last ones of this number,
     whatever the number of workers, so that a search gives the same trials everywhere."""
@@ -68,6 +70,20 @@ class SearchSpec(Spec):
     def _can_be_read(cls, given: dict[str, Any]) -> dict[str, Any]:
         parse_space(given)
         return given
+
+    @model_validator(mode="after")
+    def _a_population_is_compared_after_epochs(self) -> SearchSpec:
+        if self.scheduler != "pbt":
+            if self.every is not None:
+                raise ValueError(f"every is for scheduler: pbt, not {self.scheduler}; remove it")
+            return self
+        if self.over in ("folds", "both"):
+            raise ValueError(f"scheduler: pbt compares after epochs, not over: {self.over}; remove over")
+        if self.method == "grid":
+            raise ValueError("scheduler: pbt changes values, which a grid does not have; choose another method")
+        if "kind" in self.own_space:
+            raise ValueError("scheduler: pbt trains networks that are alike; remove kind from the space")
+        return self
 
     @model_validator(mode="after")
     def _wilcoxon_compares_folds(self) -> SearchSpec:

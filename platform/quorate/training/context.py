@@ -107,6 +107,8 @@ class Signal(enum.Enum):
 
 ENDED = "ended"
 """The key of a restored state that is true if the training ended with it: then the best model so far is the result."""
+OTHER_PARAMETERS = "other parameters"
+"""The key of a restored state that is true if the training so far had other parameters; it ends with an epoch."""
 
 
 class Diverged(RuntimeError):

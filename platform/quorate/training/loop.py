@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,7 +17,7 @@ from torch.optim import Optimizer
 
 from quorate.training.augment import Augment
 from quorate.training.averages import Averages, Swa, Weights, copy_of
-from quorate.training.context import ENDED, Diverged, Numerics, Signal, State, TaskContext
+from quorate.training.context import ENDED, OTHER_PARAMETERS, Diverged, Numerics, Signal, State, TaskContext
 from quorate.training.curves import Tally
 from quorate.training.data_parallel import DataParallel
 from quorate.training.feed import Feed, split_batches, training_order
@@ -91,7 +93,7 @@ class Training:
         self.averages = Averages(network, ema=recipe.ema, swa=recipe.swa, epochs=recipe.epochs)
         self.snapshots: dict[str, Weights] = {}
         self.epoch = self.step = 0
-        self._seed, self._n_classes = seed, n_classes
+        self._seed, self._n_classes, self._steps = seed, n_classes, steps
         self._seconds_before = 0.0
         self._open_epoch()
 
@@ -155,8 +157,11 @@ class Training:
 
     def restore(self, saved: State) -> None:
         self.network.load_state_dict(saved["network"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.schedule.load_state_dict(saved["schedule"])
+        if saved.get(OTHER_PARAMETERS):
+            self._take_over(saved)
+        else:
+            self.optimizer.load_state_dict(saved["optimizer"])
+            self.schedule.load_state_dict(saved["schedule"])
         self.history = saved["history"]
         self.best = BestEpoch(**saved["best"])
         self.averages.restore(saved["averages"])
@@ -167,6 +172,21 @@ class Training:
             self.tally.restore(saved["tally"])
         self.generator.set_state(saved["augment"])
         restore_global_random_state(saved)
+
+    def _take_over(self, saved: State) -> None:
+        """Take the moments of an optimizer with other rates; the schedule is where it would be after these epochs."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # torch expects a step of the optimizer before each
+            for _ in range(saved["epoch"] * self._steps):
+                self.schedule.step()
+        rates = [{name: value for name, value in one.items() if name != "params"} for one in self._groups]
+        self.optimizer.load_state_dict(saved["optimizer"])
+        for group, own in zip(self._groups, rates, strict=True):
+            group.update(own)
+
+    @property
+    def _groups(self) -> list[dict[str, Any]]:
+        return self.optimizer.param_groups
 
 
 @dataclass(frozen=True)
