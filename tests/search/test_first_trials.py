@@ -6,7 +6,8 @@ from tests.tiny import plan_of
 
 from quorate.registry import MEMBERS
 from quorate.search.first_trials import first_trials
-from quorate.spec.space import parameters_of, parse_space
+from quorate.spec.space import parameters_of
+from quorate.spec.space_forms import parse_space
 
 
 def test_an_entry_of_another_kind_trains_in_the_same_place() -> None:

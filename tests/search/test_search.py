@@ -21,7 +21,8 @@ from quorate.search.searchers import open_suggester
 from quorate.search.trial import FitEnd, trial_name
 from quorate.spec.configuration import configured
 from quorate.spec.search import SearchSpec
-from quorate.spec.space import parameters_of, parse_space
+from quorate.spec.space import parameters_of
+from quorate.spec.space_forms import parse_space
 from quorate.training.context import Numerics
 
 BASE = MEMBERS.get("net").Params.model_validate({"kind": "net", "arch": "mlp", "epochs": 9})

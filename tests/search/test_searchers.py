@@ -7,7 +7,7 @@ import pytest
 from quorate.errors import UserError
 from quorate.search import searchers
 from quorate.spec.search import SearchSpec
-from quorate.spec.space import parse_space
+from quorate.spec.space_forms import parse_space
 
 SPACE = parse_space({"schedule": {"constant": None, "step": {"every": "int(2, 5)"}}, "lr": "log_uniform(1e-3, 1)"})
 

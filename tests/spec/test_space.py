@@ -18,11 +18,10 @@ from quorate.spec.space import (
     Choice,
     Interval,
     parameters_of,
-    parse_dimension,
-    parse_space,
     points_of,
     values_per_interval,
 )
+from quorate.spec.space_forms import parse_dimension, parse_space
 
 NET = "data: digits\nmembers:\n  m:\n    kind: net\n    arch: small_cnn\n    search:\n      {}"
 REQUIRED = {"net": {"arch": "small_cnn"}}

@@ -22,9 +22,9 @@ from quorate.spec.space import (
     Space,
     grid_size,
     parameters_of,
-    parse_space,
     values_per_interval,
 )
+from quorate.spec.space_forms import parse_space
 
 if TYPE_CHECKING:
     from quorate.spec.kind_params import MemberParams

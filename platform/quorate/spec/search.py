@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from quorate.registry import Spec
-from quorate.spec.space import Parameter, Space, SpaceValue, parameters_of, parse_space
+from quorate.spec.space import Parameter, Space, parameters_of
+from quorate.spec.space_forms import SpaceValue, parse_space
 
 Method = Literal[
     "random",
