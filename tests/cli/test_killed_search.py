@@ -112,7 +112,7 @@ def _environment() -> dict[str, str]:
 
 
 def _wait(for_this: Callable[[], object]) -> None:
-    until = time.monotonic() + 300  # Ray can take minutes to start on a busy machine
+    until = time.monotonic() + 200  # Ray starts slowly on a busy machine
     while not for_this():
         assert time.monotonic() < until, "the search does not get on"
         time.sleep(0.02)

@@ -122,8 +122,8 @@ def open_executor(
 ) -> Executor:
     """Open the executor of the job. With a budget, Ray is not used if starting it would take too much of the time.
 
-    `opening` is the number of seconds that reading the data took. It does not show how busy the machine is. The time
-    that the job needs after training is reserved in the budget.
+    `opening` is the number of seconds that searches and reading the data took. It does not show how busy the machine
+    is. The time that the job needs after training is reserved in the budget.
     """
     budget, spec = closing.budget, job.spec
     closing.measure("local", (budget.used() if budget is not None else 0.0) - opening)

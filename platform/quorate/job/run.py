@@ -59,6 +59,7 @@ def run_job(
     """
     started = time.monotonic()
     budget = _budget(job, options, started)
+    searches = budget.used() if budget is not None and options.place is not None else 0.0
     closing = ClosingTime(budget)
     with (
         hub_asked(job.spec.execution.hub),
@@ -67,8 +68,8 @@ def run_job(
     ):
         rows = open_data(job, partial(say_note, console), data, decoder)
         runner = FitRunner(place, options.store, stop, partial(say_note, errors or console))
-        job, ranking = _with_backbones(job, rows, runner, closing, time.monotonic() - started, console)
-        opening = time.monotonic() - started
+        job, ranking = _with_backbones(job, rows, runner, closing, searches + time.monotonic() - started, console)
+        opening = searches + time.monotonic() - started
         plan = plan_job(job, rows, place)
         with (
             job_lease(options.store, plan, stop, wait=options.wait, say=partial(say_note, console)) as lease,
@@ -104,7 +105,7 @@ def _with_backbones(
     job: Job, rows: JobData, runner: FitRunner, closing: ClosingTime, opening: float, console: Console
 ) -> tuple[Job, BackboneRanking | None]:
     """The job with a member for each frozen network that `features: best` has chosen; `opening` is the number of
-    seconds that reading the data took."""
+    seconds that searches and reading the data took."""
     if closing.budget is not None and (networks := [one for best in open_choices(job).values() for one in best.of]):
         closing.measure("local", closing.budget.used() - opening)
         slots = min(runner.place.slots(Resources(1, one.gpus)) for one in networks)
