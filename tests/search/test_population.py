@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pytest
 from tests.search.test_search import BASE, SPACE, end_of, run, told
 
 from quorate.plan.tasks import FitTask
+from quorate.registry import MEMBERS
 from quorate.search.first_trials import candidate_of
 from quorate.search.ladder import steps_of
 from quorate.search.population import Population
@@ -95,3 +97,32 @@ def test_a_trial_that_fails_has_no_heir() -> None:
     assert search.trials[0].state == "failed"
     assert len(orders.submit) == 6, "three trials with two folds go on"
     assert search.ended == "the population has 4 trials"
+
+
+MISTAKES = {
+    "folds": ({"over": "folds"}, {}, "scheduler: pbt compares after epochs, not over: folds; remove over"),
+    "grid": (
+        {"method": "grid"},
+        {},
+        "scheduler: pbt changes values, which a grid does not have; choose another method",
+    ),
+    "kinds": ({"space": {"kind": ["net", "svm"]}}, {}, "scheduler: pbt trains networks that are alike; remove kind"),
+    "no scheduler": ({"scheduler": "asha", "every": 2}, {}, "every is for scheduler: pbt, not asha; remove it"),
+    "svm": ({}, {"kind": "svm"}, "scheduler: pbt needs a network, but the member is svm; choose asha"),
+    "one epoch": ({}, {"epochs": 1}, "scheduler: pbt needs several epochs, but there is one; raise epochs"),
+    "stopping": (
+        {},
+        {"early_stopping": 2},
+        "scheduler: pbt writes earlier: early_stopping does not work with earlier; remove one",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_population_that_is_not_possible_is_refused(name: str) -> None:
+    search, member, message = MISTAKES[name]
+    given = {"kind": "net", "arch": "mlp", "epochs": 9, **member} if member.get("kind") != "svm" else member
+    base = MEMBERS.get(given["kind"]).Params.model_validate(given)
+
+    with pytest.raises(ValueError, match=message):
+        steps_of(SearchSpec.model_validate({"scheduler": "pbt", **search}), base, 2)

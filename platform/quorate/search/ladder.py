@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from quorate.spec import MemberParams
+from quorate.spec.configuration import problem_of
 from quorate.spec.search import SearchSpec
 
 _COMPARISONS = 10
@@ -71,7 +72,10 @@ def _even(spec: SearchSpec, base: MemberParams, folds: int) -> Iterator[Step]:
         raise ValueError(f"scheduler: pbt needs a network, but the member is {base.kind}; choose asha")
     if most == 1:
         raise ValueError("scheduler: pbt needs several epochs, but there is one; raise epochs")
-    base.continuing(base, member="member", until=1)
+    try:
+        base.continuing(base, member="member", until=1)
+    except ValueError as error:
+        raise ValueError(f"scheduler: pbt writes earlier: {problem_of(error)}") from None
     for last in range(every := spec.every or max(1, round(most / _COMPARISONS)), most, every):
         yield Step(folds, last / most)
 
