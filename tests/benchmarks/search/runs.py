@@ -40,9 +40,6 @@ class Kept:
     def record(self, name: str) -> SearchRecord:
         return SearchRecord.model_validate_json((self.folder / f"{name}.search.json").read_bytes())
 
-    def has(self, name: str) -> bool:
-        return (self.folder / f"{name}.search.json").exists()
-
     def emitted(self, name: str) -> Path:
         return self.folder / f"{name}.yaml"
 
@@ -57,6 +54,10 @@ class Kept:
     def board(self, name: str) -> Mapping[str, Any]:
         found: dict[str, Any] = json.loads((self.folder / f"{name}.board.json").read_bytes())
         return found
+
+    def run_folder(self, name: str) -> Path:
+        """The folder of the run of a job that was trained."""
+        return self.folder / "runs" / str(self.board(name)["run"])
 
     def _quorate(self, command: str, *arguments: str | Path, settings: tuple[str, ...]) -> Any:
         given = [part for one in (*self._always, *self.settings, *settings) for part in ("--set", one)]
