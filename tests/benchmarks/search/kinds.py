@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from tests.benchmarks.search.runs import PIPELINES, Kept
 
 from quorate.runs.search_record import SearchRecord
-from quorate.spec import load_job
+from quorate.spec.file import read
 
 SEEDS = (0,)
 DATA = ("digits", "vehicle")
@@ -31,7 +31,7 @@ def name_of(data: str, kind: str, seed: int) -> str:
 
 
 def kinds_of(data: str) -> list[str]:
-    return list(load_job(PIPELINES / f"kinds_{data}.yaml").spec.members)
+    return list(read(PIPELINES / f"kinds_{data}.yaml", []).tree["members"])
 
 
 def run(kept: Kept, seeds: Sequence[int]) -> None:
