@@ -26,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from tests.benchmarks.known_data import training_rows
@@ -182,12 +183,12 @@ def draw_curves(path: Path, records: Mapping[str, Sequence[SearchRecord]], cost:
     figure.savefig(path, dpi=110)
 
 
-def _band(axes: object, x: Floats | NDArray[np.int64], curves: Floats, label: str, colour: str) -> None:
+def _band(axes: Axes, x: Floats | NDArray[np.int64], curves: Floats, label: str, colour: str) -> None:
     known = ~np.isnan(curves).any(axis=0)
     middle = curves[:, known].mean(axis=0)
     half = np.array([half_width(list(column)) for column in curves[:, known].T])
-    axes.plot(x[known], middle, color=colour, label=label)  # type: ignore[attr-defined]
-    axes.fill_between(x[known], middle - half, middle + half, color=colour, alpha=0.12, linewidth=0)  # type: ignore[attr-defined]
+    axes.plot(x[known], middle, color=colour, label=label)
+    axes.fill_between(x[known], middle - half, middle + half, color=colour, alpha=0.12, linewidth=0)
 
 
 def draw_efficiency(path: Path, records: Mapping[str, Sequence[SearchRecord]]) -> None:
