@@ -11,7 +11,12 @@ FOLDER = Path(__file__).parent
 
 
 @pytest.mark.parametrize(
-    "name", sorted(path.stem for path in FOLDER.glob("[!_]*.py") if not path.stem.startswith("test_"))
+    "name",
+    sorted(
+        ".".join(path.relative_to(FOLDER).with_suffix("").parts)
+        for path in FOLDER.rglob("[!_]*.py")
+        if not path.stem.startswith("test_")
+    ),
 )
 def test_a_benchmark_can_be_imported(name: str) -> None:
     assert importlib.import_module(f"tests.benchmarks.{name}").__doc__

@@ -122,6 +122,18 @@ def test_the_search_has_a_report_which_can_be_written_again(quorate_in, tmp_path
         assert Parsed(report.read_text()).values("section", "id") == written.values("section", "id")
 
 
+def test_searches_with_other_seeds_or_folds_do_not_wait_for_each_other(quorate_in, tmp_path):
+    write_job(tmp_path)
+    given = ("tune", "job.yaml", "bayes", "--trials", "1", "--store", "store")
+
+    def leases(*settings: str) -> int:
+        code, _, err = quorate_in(tmp_path, *given, *settings)
+        assert code == 0, err
+        return len(list((tmp_path / "store" / "leases").glob("*.json")))
+
+    assert [leases(), leases(), leases("--set", "seed=1"), leases("--set", "validation.folds=2")] == [1, 1, 2, 3]
+
+
 def test_a_search_by_another_method_trains_no_trial_again(quorate_in, tmp_path, trained):
     write_job(tmp_path)
     space = "--set=members.bayes.search.space={smoothing: [0.1, 0.01, 0.001]}"

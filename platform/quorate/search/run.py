@@ -74,7 +74,8 @@ def run_search(
         search, steps = _open(spec, member, job.spec.members[member], written, plans, score, job.spec.seed)
         first = search.begin()
         recorded = _named(job, member)
-        identity = digest(search=[spec.model_dump(mode="json"), identity_of(written), data.train.fingerprint, member])
+        own = [spec.model_dump(mode="json"), identity_of(written), member]
+        identity = digest(search=[*own, data.train.fingerprint, job.spec.validation.model_dump(mode="json"), job.spec.seed])
         with (
             search_lease(options.store, identity, stop, say=partial(say_note, console)) as lease,
             run_of(recorded, None, options, lease, console, errors or console) as folder,

@@ -1,0 +1,1 @@
+"""Measures hyperparameter search; see `tests.benchmarks.search.__main__`."""
