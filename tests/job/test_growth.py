@@ -23,8 +23,9 @@ from quorate import EnsembleClassifier
 from quorate.bundle import Bundle
 from quorate.data.table import Table
 from quorate.ensemble.combination import AS_IT_IS, Combination
+from quorate.execution.estimates import Estimates
 from quorate.execution.local import LocalExecutor
-from quorate.job import additions
+from quorate.job import additions, growth
 from quorate.job.additions import COPY, MIRRORED, Addition, Additions, with_additions
 from quorate.job.composition import Composition, compose
 from quorate.job.growth import PATIENCE
@@ -32,7 +33,7 @@ from quorate.job.progress import JobProgress
 from quorate.plan import planner
 from quorate.plan.planner import make_plan, recipes_of
 from quorate.plan.portfolio import PortfolioEntry
-from quorate.plan.tasks import JobData
+from quorate.plan.tasks import FeatureTask, FitTask, JobData, Task
 from quorate.results.results import Fit
 from quorate.runs.folder import RunFolder
 from quorate.spec import Job
@@ -291,6 +292,27 @@ def test_an_addition_is_estimated_with_the_features_that_it_requires(
 
     assert board["growth"]["tried"] == []
     assert board["growth"]["ended"].startswith("the time was up: one-mirrored takes about ")
+
+
+def test_an_addition_is_estimated_with_fits_that_wait_for_its_features(
+    here: Here, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_portfolio(monkeypatch)
+    measured = Estimates.seconds
+
+    def seconds(self: Estimates, task: Task) -> float:
+        if isinstance(task, FeatureTask):
+            return 60.0 if task.backbone.mirrored else measured(self, task)
+        return 30.0 if isinstance(task, FitTask) and task.member == "one-mirrored" else measured(self, task)
+
+    monkeypatch.setattr(Estimates, "seconds", seconds)
+    # enough workers for all tasks: if the fits did not wait, they would end before the features
+    monkeypatch.setattr(growth, "WorkerShares", lambda units, executor, most: lambda task: 0.1)
+
+    board = here.run(features_job(weights, members={"one": {"kind": "logistic"}}, grow=True), "execution.budget=80s")
+
+    assert board["growth"]["tried"] == []
+    assert board["growth"]["ended"].startswith("the time was up: one-mirrored takes about 9")
 
 
 def test_features_in_the_store_add_nothing_to_the_estimate(

@@ -17,6 +17,7 @@ from tests.tiny import plan_of, tiny_data, tiny_table
 from quorate.data.dataset import Dataset
 from quorate.data.signature import Column, TableSignature
 from quorate.data.table import Table
+from quorate.members.base import load_member
 from quorate.members.boosting import Boosting, boosting_cost
 from quorate.members.held_out import hold_out
 from quorate.registry import MEMBERS
@@ -71,18 +72,27 @@ def test_xgboost_is_that_of_its_package():
     np.testing.assert_allclose(member.predict_proba(NEW.x), expected, atol=1e-5)
 
 
-def test_catboost_is_that_of_its_package():
-    member = trained({"kind": "catboost", **ALL_ROUNDS}, DATA, NEW, seed=3)
+@pytest.mark.parametrize(("own", "theirs"), [({}, {}), ({"one_hot": 255}, {"one_hot_max_size": 255})])
+def test_catboost_is_that_of_its_package(own, theirs, tmp_path):
+    member = trained({"kind": "catboost", **ALL_ROUNDS, **own}, DATA, NEW, seed=3)
 
     def frame(rows: Dataset) -> pd.DataFrame:
         x = pd.DataFrame(member.features(rows.x))
         return x.assign(**{"3": x[3].fillna(-1).astype(int), "4": x[4].fillna(-1).astype(int)}).drop(columns=[3, 4])
 
     reference = catboost.CatBoostClassifier(
-        iterations=12, learning_rate=0.2, random_seed=3, thread_count=1, verbose=False, allow_writing_files=False
+        iterations=12,
+        learning_rate=0.2,
+        random_seed=3,
+        thread_count=1,
+        verbose=False,
+        allow_writing_files=False,
+        **theirs,
     )
     reference.fit(frame(DATA), DATA.y, cat_features=["3", "4"])
     np.testing.assert_allclose(member.predict_proba(NEW.x), reference.predict_proba(frame(NEW)), atol=1e-6)
+    member.save(tmp_path)
+    np.testing.assert_array_equal(load_member(tmp_path).predict_proba(NEW.x), member.predict_proba(NEW.x))
 
 
 @pytest.mark.parametrize("name", KINDS)
