@@ -75,7 +75,9 @@ def run_search(
         first = search.begin()
         recorded = _named(job, member)
         own = [spec.model_dump(mode="json"), identity_of(written), member]
-        identity = digest(search=[*own, data.train.fingerprint, job.spec.validation.model_dump(mode="json"), job.spec.seed])
+        identity = digest(
+            search=[*own, data.train.fingerprint, job.spec.validation.model_dump(mode="json"), job.spec.seed]
+        )
         with (
             search_lease(options.store, identity, stop, say=partial(say_note, console)) as lease,
             run_of(recorded, None, options, lease, console, errors or console) as folder,
