@@ -14,7 +14,6 @@ from pandas.api.types import is_float_dtype, is_integer_dtype, is_numeric_dtype
 
 from quorate.autoconfig.dependence import ID_NAME, split_hints
 from quorate.autoconfig.fingerprint import ColumnFacts, Fingerprint, Hashes, TableFacts, repeats_of
-from quorate.autoconfig.noise_columns import leave_out_noise
 from quorate.autoconfig.source import DataLocation
 from quorate.data.plain_text import are_names, distinct_texts
 from quorate.data.table import ColumnError, infer_signature
@@ -64,7 +63,7 @@ def inspect_table(source: DataLocation, label: str | None = None) -> Fingerprint
         raise UserError(f"{source.train}: the label {name!r} {error}; classes are integers or text") from None
     y, names = pd.factorize(np.array([*spelled, None], object)[codes])  # different spellings of one value are one class
     classes = _classes(frame[name], pd.Series(y).map(dict(enumerate(names))), name, guess, source.train)
-    columns = leave_out_noise(frame, y, [_column(frame[column]) for column in frame if column != name])
+    columns = tuple(_column(frame[column]) for column in frame if column != name)
     features = [column.name for column in columns if not column.ignore]
     if not features:
         ignored = "; ".join(f"{column.name}: {column.ignore}" for column in columns) or "it is the only column"
