@@ -235,7 +235,7 @@ MISTAKES = {
             *("net", "--set", "members.net.search.portfolio=false"),
             *("--set", "members.net.search.space={lr: 'log_uniform(1e-3, 1)', arch: {tabm: null}}"),
         ),
-        "none of the first 20 suggested members can be trained on these data, for example: arch tabm does not accept",
+        "members.net.search.space: none of the first 6 members can be trained on these data, for example: cannot be",
     ),
     "emit": (("net", "--emit", "nowhere/best.yaml"), "--emit nowhere/best.yaml: the folder"),
     "the job file": (("net", "--emit", "job.yaml"), "--emit job.yaml would overwrite the job file of the search; give"),

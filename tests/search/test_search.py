@@ -208,7 +208,7 @@ def test_a_space_without_a_member_for_these_data_is_refused_with_the_reason():
     def plan(name: str, params: Any) -> list[FitTask]:
         raise ValueError("arch mlp does not accept these rows")
 
-    with pytest.raises(UserError, match=r"none of the first 20 suggested members can be trained on these data, for ex"):
+    with pytest.raises(UserError, match=r"none of the first 20 members can be trained on these data, for ex"):
         a_search(plan=plan, trials=50).begin()
 
 

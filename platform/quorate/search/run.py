@@ -72,7 +72,10 @@ def run_search(
         work, score = JobProgress(), OofScore(data, spec.metric)
         plans = TrialPlans(alone, data, place, work, parameters_of(space_of(job.spec.members[member])), spec.method)
         search, steps = _open(spec, member, job.spec.members[member], written, plans, score, job.spec.seed)
-        first = search.begin()
+        try:
+            first = search.begin()
+        except UserError as error:
+            raise UserError(f"members.{member}.search.space: {error}") from None
         recorded = _named(job, member)
         own = [spec.model_dump(mode="json"), identity_of(written), member]
         identity = digest(

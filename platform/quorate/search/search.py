@@ -66,8 +66,10 @@ class Search:
         """Why there are no further trials; empty while there are."""
 
     def begin(self) -> Orders:
-        """The tasks of the first trials."""
+        """The tasks of the first trials; raises `UserError` if a space seems to have no valid member."""
         self._fill()
+        if self.trials and all(trial.state == "invalid" for trial in self.trials):
+            raise _without_members(self.trials)
         return self._taken()
 
     def on(self, key: str, end: FitEnd) -> Orders:
@@ -127,10 +129,7 @@ class Search:
         """Raise `UserError` if a space seems to have no valid member."""
         suggested = [trial for trial in self.trials if trial.suggestions]
         if len(suggested) >= _MOST_INVALID and all(trial.state == "invalid" for trial in suggested):
-            raise UserError(
-                f"none of the first {len(suggested)} suggested members can be trained on these data, for example: "
-                f"{suggested[-1].problem}; change the space"
-            )
+            raise _without_members(suggested)
 
     def _step(self, trial: Trial) -> None:
         """Let a trial begin its next step."""
@@ -195,3 +194,10 @@ class Search:
             if task.key not in trial.ends:
                 trial.ends[task.key] = FitEnd(None, problem="another fold has no result", late=True)
                 self._orders.cancel.append(task)
+
+
+def _without_members(trials: Sequence[Trial]) -> UserError:
+    return UserError(
+        f"none of the first {len(trials)} members can be trained on these data, for example: {trials[-1].problem}; "
+        "change the space"
+    )
