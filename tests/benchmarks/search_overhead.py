@@ -29,6 +29,8 @@ from quorate.spec import load_job
 from quorate.store import open_store
 
 WORKERS, EPOCHS = 2, 10
+_RUNNING_SECONDS = 12.0
+"""How long Ray runs before a search begins: it starts and prepares processes for its workers in this time."""
 JOB: dict[str, Any] = {
     "name": "overhead",
     "data": {"kind": "digits"},
@@ -108,6 +110,7 @@ def ends_of(folder: Path, member: dict[str, Any]) -> list[float]:
     options = Options(open_store(str(folder / "store")), runs_place(), "ray", "local")
     with workplace_of(loaded, options, console, stop) as place:
         place.executor()
+        time.sleep(_RUNNING_SECONDS)
         shared = Options(options.store, options.runs, "ray", "local", place=place)
         record, _ = run_search(loaded, "nothing", shared, console=console, stop=stop)
     assert all(one.state in ("complete", "stopped") for one in record.trials)
@@ -132,6 +135,7 @@ def tuned(trials: int, seconds: float) -> tuple[float, float]:
             ends.append(time.perf_counter())
 
     start_ray("local")
+    time.sleep(_RUNNING_SECONDS)
     try:
         tuner = tune.Tuner(
             tune.with_resources(nothing, {"cpu": 1}),
@@ -165,6 +169,7 @@ def evolved_by_tune(trials: int) -> float:
                 tune.report({"loss": config["x"], "epoch": epoch}, checkpoint=tune.Checkpoint.from_directory(folder))
 
     start_ray("local")
+    time.sleep(_RUNNING_SECONDS)
     try:
         scheduler = PopulationBasedTraining(
             time_attr="epoch", perturbation_interval=1, hyperparam_mutations={"x": tune.uniform(0, 1)}
