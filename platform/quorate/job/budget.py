@@ -42,8 +42,8 @@ ENOUGH_ROWS, ENOUGH_OF_ALL = 500, 0.5
 Assumptions, not measurements."""
 
 _CLOSING = {"local": 1.5, "ray": 5.0}
-"""Seconds to send the bundle to MLflow, and to stop the workers and this process. On Adult with 120 s on Ray, it took 4
-and 2 s; with 3.0, one of 21 such jobs ended after 121 s."""
+"""Seconds to send the bundle to MLflow, and to stop the workers and this process. On Adult with 120 s on Ray, sending
+took 4 s and stopping 2 s; with 3.0, one of 21 jobs with 120 s ended after 121 s."""
 _PICTURE = 0.4
 """Seconds to draw one picture."""
 _A_MEMBER = 2

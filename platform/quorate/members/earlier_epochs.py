@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import Field
 
-from quorate.data.dataset import Images
 from quorate.registry import Spec
 from quorate.spec.recipe import as_written
-from quorate.training.context import OTHER_PARAMETERS, Metrics, Signal, State, TaskContext
+from quorate.training.context import OTHER_PARAMETERS, DelegatingContext, Metrics, Signal, State, TaskContext
 from quorate.training.state import pack_state, unpack_state
 
 if TYPE_CHECKING:
@@ -97,23 +95,15 @@ def _differing(params: NetParams, other: NetParams) -> dict[str, Any]:
     return {name: as_written(getattr(other, name), dumped[name]) for name in names}
 
 
-class PartOfTraining:
+class PartOfTraining(DelegatingContext):
     """The context of a part of a training: up to an epoch, with the parameters of this part, or to the end."""
 
     def __init__(self, context: TaskContext, restored: State | None, until: int | None) -> None:
-        self._context, self._until = context, until
-        self.seed, self.numerics, self.restored = context.seed, context.numerics, restored
+        super().__init__(context, restored)
+        self._until = until
         self._epoch = epochs_in(restored)
         self.reached: State | None = None
         """The state after the last epoch of the part."""
-
-    @property
-    def deadline(self) -> float | None:
-        return self._context.deadline
-
-    @property
-    def unlabelled(self) -> Images | None:
-        return self._context.unlabelled
 
     def report(
         self, metrics: Metrics | None, state: Callable[[], State], so_far: Callable[[], object] | None = None
@@ -124,9 +114,6 @@ class PartOfTraining:
             return signal
         self.reached = unpack_state(pack_state(state()))  # a copy, because the weights are still used
         return Signal.STOP
-
-    def asset(self, path: Path) -> Path:
-        return self._context.asset(path)
 
 
 def parts_of_training(params: NetParams, context: TaskContext) -> Iterator[tuple[NetParams, TaskContext]]:

@@ -197,12 +197,13 @@ def _say_slots(
 ) -> None:
     """Say if the workers would wait for each other."""
     most = place.executor().slots(resources)
-    at_once = (spec.trials if spec.scheduler == "pbt" else spec.parallel) * steps[0].folds
+    name, trials, spare = ("trials", spec.trials, 1) if spec.scheduler == "pbt" else ("parallel", spec.parallel, 2)
+    at_once = trials * steps[0].folds
     if most > at_once:
-        needed = -(-2 * most // steps[0].folds)
+        needed = -(-spare * most // steps[0].folds)
         note = (
-            f"{most} fits can run at once, but parallel: {spec.parallel} gives at most {at_once}; with "
-            f"search.parallel: {needed}, all workers would be busy"
+            f"{most} fits can run at once, but {name}: {trials} gives at most {at_once}; with "
+            f"search.{name}: {needed}, all workers would be busy"
         )
         say_note(console, note)
 

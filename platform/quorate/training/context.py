@@ -149,3 +149,27 @@ class TaskContext(Protocol):
 
     def asset(self, path: Path) -> Path:
         """Return a local copy of a file that the job file names, on any machine."""
+
+
+class DelegatingContext:
+    """A context that passes on another one, except for the state to resume from and what a subclass changes."""
+
+    def __init__(self, context: TaskContext, restored: State | None) -> None:
+        self._context = context
+        self.seed, self.numerics, self.restored = context.seed, context.numerics, restored
+
+    @property
+    def deadline(self) -> float | None:
+        return self._context.deadline
+
+    @property
+    def unlabelled(self) -> Images | None:
+        return self._context.unlabelled
+
+    def report(
+        self, metrics: Metrics | None, state: Callable[[], State], so_far: Callable[[], object] | None = None
+    ) -> Signal:
+        return self._context.report(metrics, state, so_far)
+
+    def asset(self, path: Path) -> Path:
+        return self._context.asset(path)

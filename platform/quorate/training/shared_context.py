@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 
 import torch
 from torch import distributed
 
-from quorate.data.dataset import Images
-from quorate.training.context import Metrics, Signal, State, TaskContext
+from quorate.training.context import DelegatingContext, Metrics, Signal, State, TaskContext
 
 Channel = Callable[[int], int]
 """Sends a number from the first worker to the others; returns it in all of them, whatever the others give."""
@@ -36,20 +34,12 @@ def open_channel() -> Channel:
     return send
 
 
-class SharedContext:
+class SharedContext(DelegatingContext):
     """The context of worker number `rank`, from 0: the first worker reports for all, and passes on the answer."""
 
     def __init__(self, context: TaskContext, *, rank: int, channel: Channel) -> None:
-        self._context, self._rank, self._channel = context, rank, channel
-        self.seed, self.numerics, self.restored = context.seed, context.numerics, context.restored
-
-    @property
-    def deadline(self) -> float | None:
-        return self._context.deadline
-
-    @property
-    def unlabelled(self) -> Images | None:
-        return self._context.unlabelled
+        super().__init__(context, context.restored)
+        self._rank, self._channel = rank, channel
 
     def report(
         self, metrics: Metrics | None, state: Callable[[], State], so_far: Callable[[], object] | None = None
@@ -67,6 +57,3 @@ class SharedContext:
         signal = self._context.report(metrics, made_together, so_far)
         self._channel(_SIGNALS.index(signal))
         return signal
-
-    def asset(self, path: Path) -> Path:
-        return self._context.asset(path)

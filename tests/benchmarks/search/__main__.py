@@ -1,8 +1,8 @@
 """Measure hyperparameter search: `python -m tests.benchmarks.search WHAT --keep FOLDER`.
 
 The searches are kept in FOLDER with the store that they share, so that the command can be ended and started again, and
-with --show prints its tables from what is there. `cost` measures what an epoch costs, for the seconds of `methods`; it
-needs a quiet machine, and the others do not.
+with --show prints its tables from the results of the chosen --seeds. `cost` measures what an epoch costs, for the
+seconds of `methods`; it needs a quiet machine, and the others do not.
 """
 
 from __future__ import annotations

@@ -100,13 +100,18 @@ def measure(file: Path) -> None:
 
 def best_so_far(record: SearchRecord) -> Floats:
     """The loss of the best complete trial after each trial; NaN before the first one."""
-    losses = [one.loss if one.state == "complete" and one.loss is not None else np.inf for one in record.trials]
-    best = np.minimum.accumulate(np.array(losses, dtype=np.float64))
+    best = np.minimum.accumulate(losses_of(record))
     return np.where(np.isinf(best), np.nan, best)
 
 
+def losses_of(record: SearchRecord) -> Floats:
+    """The losses of the complete trials; infinity for the others."""
+    losses = [one.loss if one.state == "complete" and one.loss is not None else np.inf for one in record.trials]
+    return np.array(losses, dtype=np.float64)
+
+
 def ends(record: SearchRecord, cost: Mapping[str, float], workers: int = WORKERS) -> Floats:
-    """The seconds at which each trial ends if so many workers take the trials in their order."""
+    """The seconds at which each trial ends if this number of workers take the trials in their order."""
     free = [0.0] * workers
     found = []
     for trial in record.trials:
@@ -120,8 +125,7 @@ def best_at(record: SearchRecord, cost: Mapping[str, float], times: Floats) -> F
     """The loss of the best complete trial at each of the `times`, in seconds; NaN before the first one."""
     done = ends(record, cost)
     order = np.argsort(done, kind="stable")
-    losses = [one.loss if one.state == "complete" and one.loss is not None else np.inf for one in record.trials]
-    best = np.minimum.accumulate(np.array(losses, dtype=np.float64)[order])
+    best = np.minimum.accumulate(losses_of(record)[order])
     place = np.searchsorted(done[order], times, side="right") - 1
     return np.where((place < 0) | np.isinf(best[place]), np.nan, best[place])
 

@@ -38,7 +38,7 @@ class Kept:
         return self.record(name)
 
     def record(self, name: str) -> SearchRecord:
-        return SearchRecord.model_validate_json((self.folder / f"{name}.search.json").read_bytes())
+        return SearchRecord.model_validate_json(self._read(f"{name}.search.json"))
 
     def emitted(self, name: str) -> Path:
         return self.folder / f"{name}.yaml"
@@ -52,12 +52,18 @@ class Kept:
         return self.board(name)
 
     def board(self, name: str) -> Mapping[str, Any]:
-        found: dict[str, Any] = json.loads((self.folder / f"{name}.board.json").read_bytes())
+        found: dict[str, Any] = json.loads(self._read(f"{name}.board.json"))
         return found
 
     def run_folder(self, name: str) -> Path:
         """The folder of the run of a job that was trained."""
         return self.folder / "runs" / str(self.board(name)["run"])
+
+    def _read(self, name: str) -> bytes:
+        file = self.folder / name
+        if not file.exists():
+            raise SystemExit(f"there is no {file}: run the command without --show, or choose other --seeds")
+        return file.read_bytes()
 
     def _quorate(self, command: str, *arguments: str | Path, settings: tuple[str, ...]) -> Any:
         given = [part for one in (*self._always, *self.settings, *settings) for part in ("--set", one)]

@@ -7,17 +7,15 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from quorate.data.dataset import Images
 from quorate.registry import PRETRAININGS
 from quorate.training.backbone import feature_width, without_head
-from quorate.training.context import Diverged, Metrics, Signal, State, TaskContext
+from quorate.training.context import DelegatingContext, Diverged, Metrics, Signal, State, TaskContext
 from quorate.training.feed import Feed, split_batches, training_order
 from quorate.training.loop import History, autocast
 from quorate.training.pretraining.objective import Objective, PretrainParams
@@ -208,7 +206,7 @@ def _steps(rows: int, params: PretrainParams) -> int:
     return len(split_batches(torch.arange(rows), params.batch_size))
 
 
-class _After:
+class _After(DelegatingContext):
     """The run context of the training; its states record that the pretraining is over, and the metrics of the
     pretraining.
 
@@ -219,21 +217,10 @@ class _After:
     def __init__(
         self, context: TaskContext, pretrained: History, *, restored: State | None = None, kept: State | None = None
     ) -> None:
-        self._run, self._pretrained, self._kept = context, pretrained, kept
-        self.seed, self.numerics, self.restored = context.seed, context.numerics, restored
-
-    @property
-    def deadline(self) -> float | None:
-        return self._run.deadline
-
-    @property
-    def unlabelled(self) -> Images | None:
-        return self._run.unlabelled
+        super().__init__(context, restored)
+        self._pretrained, self._kept = pretrained, kept
 
     def report(
         self, metrics: Metrics | None, state: Callable[[], State], so_far: Callable[[], object] | None = None
     ) -> Signal:
-        return self._run.report(metrics, lambda: self._kept or {**state(), "pretrained": self._pretrained}, so_far)
-
-    def asset(self, path: Path) -> Path:
-        return self._run.asset(path)
+        return super().report(metrics, lambda: self._kept or {**state(), "pretrained": self._pretrained}, so_far)
